@@ -1,0 +1,85 @@
+"""The value every later stage starts from: dimensions, tensors, decoding ids and tokenizer of one Whisper."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastwhisper_compress.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fastwhisper_compress.checkpoint.decoding import Decoding
+    from fastwhisper_compress.checkpoint.dims import Dims
+
+_CHUNK = 1 << 22  # values widened to float32 at a time while hashing: 16 MiB
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a checkpoint came from.
+
+    Attributes:
+        id: Model id, or the path as it was given.
+        kind: ``huggingface``, ``openai`` or ``ctranslate2``.
+        path: File or folder that was read.
+        revision: Commit of the hub, or version of the weights package; None for local files.
+    """
+
+    id: str
+    kind: str
+    path: str
+    revision: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """One Whisper in memory; never edited in place.
+
+    Attributes:
+        dims: Dimensions of the unpruned architecture.
+        tensors: Canonical name to array, read-only and in the source's precision (bfloat16 widened to float32).
+        decoding: Ids a decoder needs.
+        tokenizer_json: A Hugging Face ``tokenizer.json``.
+        source: Where it came from.
+    """
+
+    dims: Dims
+    tensors: Mapping[str, np.ndarray]
+    decoding: Decoding
+    tokenizer_json: bytes
+    source: Source
+
+    @cached_property
+    def digest(self) -> str:
+        """Identity of the weights: dimensions, names, shapes and float32 values, not the file that held them."""
+        sha = hashlib.sha256(json.dumps(asdict(self.dims), sort_keys=True).encode())
+        for name in sorted(self.tensors):
+            tensor = self.tensors[name]
+            sha.update(f"\n{name}{list(tensor.shape)}\n".encode())
+            flat = tensor.reshape(-1)
+            for start in range(0, flat.size, _CHUNK):
+                sha.update(np.ascontiguousarray(flat[start : start + _CHUNK], dtype="<f4").data)
+        return f"sha256:{sha.hexdigest()}"
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of stored values; the tied embedding counts once."""
+        return sum(int(tensor.size) for tensor in self.tensors.values())
+
+    def with_tensors(self, changed: Mapping[str, np.ndarray]) -> Checkpoint:
+        """A new checkpoint with some tensors replaced; shapes may differ, as after structured pruning.
+
+        Raises:
+            UsageError: A name is not one of this checkpoint's tensors.
+        """
+        for name in changed:
+            if name not in self.tensors:
+                raise UsageError("no such tensor", place=name, remedy="use the canonical names of tensor_shapes(dims)")
+        return replace(self, tensors={**self.tensors, **changed})

@@ -1,0 +1,258 @@
+"""The command line. Every command reads arguments, calls one function below, and prints.
+
+Exit codes: 0 success, 1 a bug, 2 bad recipe or usage, 3 gate or parity failed, 4 missing backend, 5 unsafe input refused,
+6 resources, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fastwhisper_compress import __version__
+from fastwhisper_compress.errors import FastWhisperError
+
+app = typer.Typer(
+    name="fastwhisper-compress",
+    help="Compress a Whisper checkpoint, export it to ONNX, and prove what that cost.",
+    epilog="Exit codes: 0 success, 1 a bug, 2 bad recipe or usage, 3 gate or parity failed, 4 missing backend, "
+    "5 unsafe input refused, 6 resources (memory, disk, network), 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+recipes_app = typer.Typer(help="The recipes that ship with the package.", no_args_is_help=True)
+app.add_typer(recipes_app, name="recipes")
+
+Override = Annotated[
+    list[str] | None, typer.Option("-o", "--override", metavar="KEY=VALUE", help="Replace a setting of the recipe.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Go to no hub: use local files and caches only.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores by default.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N utterances; marks results not comparable.")]
+
+
+def main() -> None:
+    """Run the command line and exit with the documented code."""
+    try:
+        app(standalone_mode=True)
+    except FastWhisperError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; finished stages are kept, run the same command to go on", err=True)
+        sys.exit(130)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe by name, or a file.")],
+    out: Annotated[Path | None, typer.Option(help="Output folder; runs/RECIPE-MODEL by default.")] = None,
+    model: Annotated[str | None, typer.Option(help="Checkpoint: id, folder or file.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Evaluation suite: name, manifest (.jsonl) or .yaml.")] = None,
+    provider: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    threads: Threads = None,
+    limit: Limit = None,
+    offline: Offline = False,
+    override: Override = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compress, export, verify, measure and report: the whole job."""
+    from fastwhisper_compress import console
+    from fastwhisper_compress.pipeline.run import Request
+    from fastwhisper_compress.pipeline.run import run as run_recipe
+
+    named = {"model": model, "suite": suite, "provider": provider, "threads": threads}
+    overrides = [*(override or []), *(f"{key}={value}" for key, value in named.items() if value is not None)]
+    with console.progress() as report:
+        folder, results = run_recipe(Request(recipe, tuple(overrides), out, limit, offline), report)
+    if as_json:
+        typer.echo(json.dumps(results.to_json(), ensure_ascii=False))
+        return
+    console.show(console.results_table(results))
+    typer.echo(f"\n{results.verdict}\n\nartifact and report: {folder}/report.html")
+
+
+@app.command(name="eval")
+def evaluate(
+    artifact: Annotated[Path, typer.Argument(help="An artifact: the --out folder of a run.")],
+    suite: Annotated[str, typer.Option(help="Evaluation suite: name, manifest (.jsonl) or .yaml.")] = "demo",
+    provider: Annotated[str | None, typer.Option(help="cpu or cuda; the artifact's own by default.")] = None,
+    threads: Threads = None,
+    limit: Limit = None,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure one artifact on a suite: error rate, speed, memory."""
+    from fastwhisper_compress import console
+    from fastwhisper_compress.evaluation.suite import load_suite
+    from fastwhisper_compress.pipeline.run import evaluate as evaluate_artifact
+    from fastwhisper_compress.pipeline.store import Store
+    from fastwhisper_compress.resources import cache_dir
+    from fastwhisper_compress.runtime.manifest import read_manifest
+
+    chosen = read_manifest(artifact, provider).provider
+    with console.progress() as report:
+        loaded = load_suite(suite, limit=limit, offline=offline)
+        found = evaluate_artifact(
+            Store(cache_dir() / "stages"), artifact, loaded, report, provider=chosen, threads=threads
+        )
+    parts: dict[str, Any] = {"artifact": str(artifact), "suite": loaded.name, "limit": limit, **found.to_json()}
+    if as_json:
+        typer.echo(json.dumps(parts, ensure_ascii=False))
+        return
+    figures, memory = parts["eval"], parts["memory"]
+    typer.echo(
+        f"{figures['metric'].upper()} {figures['wer']:.2%} on {figures['n_utterances']} utterances of {loaded.name}"
+        f"{' (synthetic speech)' if loaded.synthetic else ''}{f' (--limit {limit}: not comparable)' if limit else ''}\n"
+        f"speed {figures['rtfx']:.1f} x real time, load {figures['load_s']:.2f} s, "
+        f"peak RSS {memory['peak_rss_bytes'] / 1e6:.1f} MB, {figures['threads']} threads"
+    )
+    for failure in figures["failed"]:
+        typer.echo(f"failed: {failure['id']}: {failure['error']}", err=True)
+
+
+@app.command()
+def transcribe(
+    artifact: Annotated[Path, typer.Argument(help="An artifact: the --out folder of a run.")],
+    files: Annotated[list[Path], typer.Argument(help="Audio files of at most 30 s.")],
+    language: Annotated[str | None, typer.Option(help="Spoken language, such as de; English by default.")] = None,
+    task: Annotated[str, typer.Option(help="transcribe, or translate into English.")] = "transcribe",
+    provider: Annotated[str | None, typer.Option(help="cpu or cuda; the artifact's own by default.")] = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Transcribe audio files with an artifact."""
+    from fastwhisper_compress.errors import AudioError
+    from fastwhisper_compress.runtime import load_artifact
+    from fastwhisper_compress.runtime.audio import SAMPLE_RATE, read_audio
+
+    model = load_artifact(artifact, threads=threads, provider=provider)
+    rows, failures = [], []
+    for file in files:
+        try:
+            samples = read_audio(file)
+            found = model.transcribe(samples, language=language, task=task)
+        except AudioError as error:
+            error.place = error.place or str(file)
+            failures.append(error)
+            typer.echo(f"error: {error}", err=True)
+            continue
+        duration = round(samples.size / SAMPLE_RATE, 3)
+        rows.append({"file": str(file), "text": found.text, "tokens": list(found.tokens), "duration_s": duration})
+        if not as_json:
+            typer.echo(f"{file}: {found.text}" if len(files) > 1 else found.text)
+    if as_json:
+        typer.echo(json.dumps(rows, ensure_ascii=False))
+    if failures:
+        raise typer.Exit(failures[0].exit_code)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Output folders of runs on one suite.")],
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("comparison"),
+    as_json: AsJson = False,
+) -> None:
+    """Put several runs on one Pareto report."""
+    from fastwhisper_compress.report.compare import compare as compare_runs
+
+    found = compare_runs(runs, out)
+    typer.echo(json.dumps(found, ensure_ascii=False) if as_json else f"{out}/report.html")
+
+
+@app.command()
+def validate(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe by name, or a file.")],
+    model: Annotated[str | None, typer.Option(help="Check patterns against this checkpoint.")] = None,
+    override: Override = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a recipe, and its patterns against the model if that is on this machine."""
+    from fastwhisper_compress.checkpoint import open_checkpoint
+    from fastwhisper_compress.checkpoint.dims import modules
+    from fastwhisper_compress.errors import HubUnavailableError
+    from fastwhisper_compress.recipe import check_against, load_recipe
+
+    overrides = [*(override or []), *([f"model={model}"] if model else [])]
+    loaded = load_recipe(recipe, overrides)
+    name, selected, why = loaded.recipe.model, None, None
+    try:
+        checkpoint = open_checkpoint(name, revision=loaded.recipe.revision, offline=True)
+    except HubUnavailableError as error:
+        if model:
+            raise
+        why = f"patterns not checked: {name} is not on this machine ({error.message})"
+    else:
+        selected = check_against(loaded, modules(checkpoint.dims))
+    if as_json:
+        paths = None if selected is None else [list(one) for one in selected]
+        typer.echo(json.dumps({"valid": True, "model": name, "selected": paths, "not_checked": why}))
+        return
+    typer.echo(f"{loaded.path}: valid")
+    for index, pass_ in enumerate(loaded.recipe.passes):
+        typer.echo(f"  {pass_.pass_}" + ("" if selected is None else f": {len(selected[index])} modules of {name}"))
+    if why:
+        typer.echo(why)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes."""
+    from fastwhisper_compress.recipe import json_schema_text
+
+    typer.echo(json_schema_text(), nl=False)
+
+
+@recipes_app.command(name="list")
+def list_shipped(as_json: AsJson = False) -> None:
+    """List the shipped recipes."""
+    from fastwhisper_compress.recipe import list_recipes, load_recipe
+
+    found = {name: load_recipe(path).recipe.description for name, path in list_recipes().items()}
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for name, description in found.items():
+        typer.echo(f"{name}\n    {description}")
+
+
+@recipes_app.command(name="show")
+def show_shipped(name: Annotated[str, typer.Argument(help="Name of a shipped recipe.")]) -> None:
+    """Print a shipped recipe."""
+    from fastwhisper_compress.recipe import find_recipe
+
+    typer.echo(find_recipe(name).read_text(encoding="utf-8"), nl=False)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check this installation: packages, providers, weights, cache."""
+    from fastwhisper_compress.doctor import examine
+
+    found = examine()
+    if as_json:
+        typer.echo(json.dumps(found.to_json()))
+    else:
+        for line in found.lines():
+            typer.echo(line)
+    if found.problem is not None:
+        raise found.problem

@@ -1,0 +1,92 @@
+"""What the command line shows a person: progress on stderr, tables on stdout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fastwhisper_compress.pipeline.build import Report
+    from fastwhisper_compress.report import Results
+
+
+@contextmanager
+def progress() -> Iterator[Report]:
+    """Give a function that shows what is going on as bars on stderr, or as plain lines where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                for task in tasks.values():
+                    bars.update(task, completed=bars.tasks[task].total)
+                tasks[what] = bars.add_task(what, total=of)
+            bars.update(tasks[what], completed=done, total=of)
+
+        yield show
+        for task in tasks.values():
+            bars.update(task, completed=bars.tasks[task].total)
+
+
+def _lines() -> Report:
+    said: dict[str, int] = {}
+
+    def show(what: str, done: int, of: int) -> None:
+        tenth = 10 * done // max(of, 1)
+        if said.get(what) != tenth:
+            said[what] = tenth
+            sys.stderr.write(f"{what} {done}/{of}\n" if of > 1 else f"{what}\n" if not done else "")
+            sys.stderr.flush()
+
+    return show
+
+
+def results_table(results: Results) -> Table:
+    """Return the figures of a run side by side."""
+    from rich.table import Table
+
+    base, new, delta = results.baseline, results.candidate, results.delta
+    metric = new.eval.metric.upper()
+    table = Table(title=f"{results.recipe.name} on {results.model.id}, suite {results.suite.name}")
+    for heading in ("", "FP32", results.recipe.name, "change"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    interval = "" if delta.ci95_pp is None else f" [{delta.ci95_pp[0]:+.2f}, {delta.ci95_pp[1]:+.2f}]"
+    table.add_row(metric, f"{base.eval.wer:.2%}", f"{new.eval.wer:.2%}", f"{delta.wer_delta_pp:+.2f} pp{interval}")
+    rows = (
+        ("size on disk, MB", base.artifact.size_on_disk_bytes, new.artifact.size_on_disk_bytes),
+        ("weights, MB", base.memory.weight_bytes, new.memory.weight_bytes),
+        ("peak RSS, MB", base.memory.peak_rss_bytes, new.memory.peak_rss_bytes),
+    )
+    for name, before, after in rows:
+        table.add_row(name, f"{before / 1e6:.1f}", f"{after / 1e6:.1f}", f"{after / before - 1:+.1%}")
+    table.add_row("speed, audio s / s", f"{base.eval.rtfx:.1f}", f"{new.eval.rtfx:.1f}", f"x {delta.rtfx_ratio:.2f}")
+    return table
+
+
+def show(value: Any) -> None:
+    """Print a rich value on stdout."""
+    from rich.console import Console
+
+    Console().print(value)

@@ -1,0 +1,1 @@
+"""Checkpoints to ONNX graphs, written node by node."""

@@ -1,0 +1,84 @@
+"""Write a checkpoint as an artifact's files: three graphs, one weight file, the configs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from fastwhisper_compress.checkpoint.model import Checkpoint
+from fastwhisper_compress.emit.configs import config_files
+from fastwhisper_compress.emit.decoder import write_decoder
+from fastwhisper_compress.emit.emitter import Emitter, Written
+from fastwhisper_compress.emit.encoder import write_encoder
+from fastwhisper_compress.emit.graph import Graph, WeightFile
+from fastwhisper_compress.emit.log_mel import write_log_mel
+from fastwhisper_compress.emit.precision import Plan
+from fastwhisper_compress.errors import ProviderError
+
+GRAPHS = {"log_mel": "onnx/log_mel.onnx", "encoder": "onnx/encoder.onnx", "decoder": "onnx/decoder.onnx"}
+WEIGHTS = "onnx/weights.bin"
+
+
+@dataclass(frozen=True)
+class Emission:
+    """What was written.
+
+    Attributes:
+        modules: One entry a checkpoint module, in graph order.
+        fusions: Fused operators by name, counted over all graphs.
+    """
+
+    modules: tuple[Written, ...]
+    fusions: dict[str, int]
+
+
+def emit(checkpoint: Checkpoint, plan: Plan, folder: Path) -> Emission:
+    """Write the graphs, weights and configs of a checkpoint into an empty folder.
+
+    Args:
+        checkpoint: What to write.
+        plan: In which precisions and operators.
+        folder: Where; it must exist.
+
+    Raises:
+        ProviderError: The plan's provider has no kernel for one of its precisions.
+        RecipeError: A group size does not divide a module's inputs.
+    """
+    check_provider(plan)
+    dims = checkpoint.dims
+    (folder / "onnx").mkdir()
+    modules: list[Written] = []
+    fusions: Counter[str] = Counter()
+    with WeightFile(folder / WEIGHTS) as weights:
+        graph = Graph("log_mel", weights)
+        write_log_mel(graph, dims.n_mels, 2 * dims.n_audio_ctx)
+        onnx.save(graph.model(), folder / GRAPHS["log_mel"])
+        writers: dict[str, Callable[[Emitter], None]] = {
+            "encoder": lambda e: write_encoder(e, dims),
+            "decoder": lambda e: write_decoder(e, dims),
+        }
+        for name, write in writers.items():
+            emitter = Emitter(Graph(name, weights), checkpoint.tensors, plan, dims.head_dim)
+            write(emitter)
+            onnx.save(emitter.graph.model(), folder / GRAPHS[name])
+            modules += emitter.ledger
+            fusions += emitter.graph.fusions
+    for name, content in config_files(checkpoint).items():
+        (folder / name).write_bytes(content)
+    return Emission(tuple(modules), dict(sorted(fusions.items())))
+
+
+def check_provider(plan: Plan) -> None:
+    """Refuse a precision that the provider would only run by falling back to another one."""
+    if plan.provider == "cuda":
+        for path, precision in plan.precision.items():
+            if precision.scheme == "int8_dynamic":
+                raise ProviderError(
+                    "CUDA has no kernel for int8_dynamic; ONNX Runtime would run it on the CPU",
+                    place=path,
+                    remedy="use the pass weight_only with bits: 8, or --provider cpu",
+                )

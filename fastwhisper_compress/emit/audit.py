@@ -1,0 +1,75 @@
+"""Read the written graphs back: is every module stored and computed as the plan says?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto
+
+from fastwhisper_compress.checkpoint.dims import Module
+from fastwhisper_compress.emit.artifact import GRAPHS
+from fastwhisper_compress.emit.emitter import Written
+from fastwhisper_compress.emit.precision import Plan
+from fastwhisper_compress.errors import GateError
+
+_STORED = {
+    "fp32": {TensorProto.FLOAT},
+    "fp16": {TensorProto.FLOAT16},
+    "int8": {TensorProto.INT8, TensorProto.UINT8},
+    "int4": {TensorProto.UINT8, TensorProto.UINT4},  # MatMulNBits packs two a byte
+}
+_MULTIPLIES = {
+    "fp32": {"MatMul", "Gemm", "Conv"},
+    "fp16": {"MatMul", "Gemm", "Conv"},
+    "int8_dynamic": {"DynamicQuantizeMatMul", "MatMulInteger"},
+    "weight_only": {"MatMulNBits", "MatMul"},
+}
+
+
+def audit(folder: Path, modules: Iterable[Module], plan: Plan, written: Iterable[Written]) -> None:
+    """Check the graphs on disk against the plan, trusting nothing the emitter remembered but the names.
+
+    Raises:
+        GateError: A module is missing, its weight is of another type than planned, or another operator takes it.
+    """
+    graphs = [onnx.load(folder / GRAPHS[name], load_external_data=False).graph for name in ("encoder", "decoder")]
+    types = {tensor.name: tensor.data_type for graph in graphs for tensor in graph.initializer}
+    nodes = {node.name: node for graph in graphs for node in graph.node}
+    producers = {output: node for graph in graphs for node in graph.node for output in node.output}
+    rows = {row.path: row for row in written}
+    for module in modules:
+        if module.kind == "attention":
+            continue
+        row, precision = rows.get(module.path), plan.of(module.path)
+        if row is None:
+            raise _off(module.path, "is in no graph")
+        stored = types.get(row.weight)
+        if stored not in _STORED[precision.storage]:
+            name = "absent" if stored is None else TensorProto.DataType.Name(stored)
+            raise _off(module.path, f"is planned as {precision.storage}, its weight {row.weight!r} is {name}")
+        node = nodes.get(row.node)
+        if module.kind in ("linear", "embedding", "conv") and (
+            node is None
+            or node.op_type not in _MULTIPLIES[precision.scheme]
+            or not _reaches(node, row.weight, producers)
+        ):
+            raise _off(module.path, f"is not multiplied by the node {row.node!r} as {precision.scheme}")
+
+
+def _reaches(node: onnx.NodeProto, weight: str, producers: dict[str, onnx.NodeProto]) -> bool:
+    """Say whether the weight enters the node directly or through operators that only change its type or layout."""
+
+    def origin(value: str) -> str:
+        while value in producers and producers[value].op_type in ("Cast", "DequantizeLinear", "Transpose"):
+            value = producers[value].input[0]
+        return value
+
+    return weight in map(origin, node.input)
+
+
+def _off(path: str, what: str) -> GateError:
+    return GateError(
+        f"the emitted graph is not what the recipe asked for: {path} {what}", remedy="report this as a bug"
+    )

@@ -1,0 +1,86 @@
+"""Whisper's pre-norm residual blocks as ONNX nodes (Radford et al. 2022).
+
+Every operator has two spellings, chosen by the plan for each module: ONNX Runtime's fused one, or standard ones. The
+residual stream and the layer norms stay FP32 in every precision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastwhisper_compress.emit.emitter import Emitter
+from fastwhisper_compress.emit.graph import FLOAT, MS
+from fastwhisper_compress.emit.linear import bias, linear
+
+LAYER_NORM_EPS = 1e-5
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The residual stream between two blocks.
+
+    Attributes:
+        x: The residual as summed so far, float32 (batch, length, d_model).
+        branch: The last block's output, not yet added: the next layer norm adds it in the same pass.
+        branch_bias: The module whose bias the branch still lacks, None if it lacks none.
+    """
+
+    x: str
+    branch: str | None = None
+    branch_bias: str | None = None
+
+
+def normalise(e: Emitter, stream: Stream, path: str) -> tuple[str, str]:
+    """Add the pending branch, then write a layer norm.
+
+    Returns:
+        The residual after the addition and its normalised value, both float32 (batch, length, d_model).
+    """
+    g = e.graph
+    gamma, beta = g.tensor(f"{path}.weight", e.weight(path)), bias(e, path)
+    e.record(path, "layer_norm", "LayerNormalization", path, gamma, stored=8 * e.weight(path).size)
+    out, x = f"{path}.out", stream.x
+    if stream.branch and e.fused(path):
+        inputs = [g.cast(stream.branch, FLOAT), x, gamma, beta]
+        inputs += [bias(e, stream.branch_bias)] if stream.branch_bias else []
+        outputs = [out, "", "", f"{path}.sum"]
+        g.node("SkipLayerNormalization", inputs, outputs, path, domain=MS, epsilon=LAYER_NORM_EPS)
+        g.fusions["skip_layer_norm"] += 1
+        return f"{path}.sum", out
+    if stream.branch:
+        x = g.node("Add", [x, g.cast(stream.branch, FLOAT)], f"{path}.sum", f"{path}.add")
+    g.node("LayerNormalization", [x, gamma, beta], out, path, epsilon=LAYER_NORM_EPS, axis=-1)
+    return x, out
+
+
+def project_out(e: Emitter, x: str, path: str, then: str) -> tuple[str, str | None]:
+    """Write the last linear of a block.
+
+    Args:
+        e: The emitter.
+        x: Its input.
+        path: The linear's module.
+        then: The layer norm that will add this branch: where it is fused, it also adds the linear's bias.
+
+    Returns:
+        The branch, and the module whose bias it still lacks.
+    """
+    left = e.fused(then) and e.bias(path) is not None
+    return linear(e, x, path, with_bias=not left), path if left else None
+
+
+def mlp(e: Emitter, stream: Stream, path: str, then: str) -> Stream:
+    """Write ``fc2(gelu(fc1(norm(x))))`` of the layer at ``path``; ``then`` is the layer norm that follows."""
+    g = e.graph
+    x, normed = normalise(e, stream, f"{path}.final_layer_norm")
+    fc1 = f"{path}.fc1"
+    out = f"{fc1}.gelu"
+    if e.fused(fc1):
+        hidden = linear(e, normed, fc1, with_bias=False)
+        kind = g.type_of(hidden)
+        g.node("BiasGelu", [hidden, bias(e, fc1, kind)], out, out, domain=MS, dtype=kind)
+        g.fusions["bias_gelu"] += 1
+    else:
+        hidden = linear(e, normed, fc1)
+        g.node("Gelu", [hidden], out, out, dtype=g.type_of(hidden))
+    return Stream(x, *project_out(e, out, f"{path}.fc2", then))

@@ -1,0 +1,119 @@
+"""What the block writers share: the graph, the tensors, the plan, and the ledger of what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from fastwhisper_compress.emit.graph import FLOAT, FLOAT16, Graph
+from fastwhisper_compress.emit.precision import Plan, Precision
+
+
+@dataclass(frozen=True)
+class Written:
+    """One module as it stands in the graph; a row of the manifest.
+
+    Attributes:
+        path: The checkpoint module.
+        kind: Its kind (linear, embedding, conv, layer_norm, positions).
+        storage: Type of its bytes on disk.
+        compute: Type that its kernel multiplies in.
+        kernel: The operator that does so.
+        node: Name of that operator's node in the graph.
+        weight: Name of the initializer that holds the weight.
+        parameters: Numbers it holds, biases included.
+        bytes: Bytes it takes on disk, scales and biases included.
+        sparsity: Share of its weight that is exactly zero.
+    """
+
+    path: str
+    kind: str
+    storage: str
+    compute: str
+    kernel: str
+    node: str
+    weight: str
+    parameters: int
+    bytes: int
+    sparsity: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest row."""
+        return asdict(self)
+
+
+class Emitter:
+    """Writes modules of one checkpoint into one graph, following one plan."""
+
+    def __init__(self, graph: Graph, tensors: Mapping[str, np.ndarray], plan: Plan, head_dim: int) -> None:
+        self.graph = graph
+        self.plan = plan
+        self.head_dim = head_dim
+        self.ledger: list[Written] = []
+        self._tensors = tensors
+
+    def weight(self, path: str) -> np.ndarray:
+        """Return a module's weight in FP32."""
+        return self._tensors[f"{path}.weight"].astype(np.float32)
+
+    def bias(self, path: str) -> np.ndarray | None:
+        """Return a module's bias in FP32, None where it has none."""
+        found = self._tensors.get(f"{path}.bias")
+        return None if found is None else found.astype(np.float32)
+
+    def fused(self, path: str) -> bool:
+        """Say whether the plan allows fused operators at a module."""
+        return path in self.plan.fuse
+
+    def compute_type(self, precision: Precision) -> int:
+        """Return the ONNX type that a kernel of this precision takes and gives.
+
+        The CPU provider has no FP16 MatMul, so there every kernel's activations are FP32.
+        """
+        half = self.plan.provider == "cuda" and precision.scheme in ("fp16", "weight_only")
+        return FLOAT16 if half else FLOAT
+
+    @property
+    def attention_type(self) -> int:
+        """Return the ONNX type of queries, keys and values, which is that of the KV cache too."""
+        return FLOAT16 if self.plan.kv_dtype == "fp16" else FLOAT
+
+    def heads(self, attention: str) -> int:
+        """Count the heads that an attention's weights really have: pruning may have removed some."""
+        return int(self._tensors[f"{attention}.q_proj.weight"].shape[0]) // self.head_dim
+
+    def stored(self, path: str) -> tuple[str, int]:
+        """Add a weight that only its storage makes smaller (a convolution, position embeddings).
+
+        Returns:
+            The initializer, in its storage type, and its size in bytes.
+        """
+        values = self.weight(path).astype(np.float16 if self.plan.of(path).scheme == "fp16" else np.float32)
+        return self.graph.tensor(f"{path}.weight", values), values.nbytes
+
+    def record(self, path: str, kind: str, kernel: str, node: str, weight: str, *, stored: int) -> None:
+        """Enter a module in the ledger; ``stored`` is its size on disk in bytes."""
+        precision = self.plan.of(path)
+        values = self.weight(path)
+        bias = self.bias(path)
+        if precision.scheme == "int8_dynamic":
+            compute = "int8"
+        else:
+            compute = "fp16" if self.compute_type(precision) == FLOAT16 else "fp32"
+        self.ledger.append(
+            Written(
+                path=path,
+                kind=kind,
+                storage=precision.storage,
+                compute=compute,
+                kernel=kernel,
+                node=node,
+                weight=weight,
+                parameters=values.size + (0 if bias is None else bias.size),
+                bytes=stored,
+                sparsity=float(np.mean(values == 0)),
+            )
+        )

@@ -1,0 +1,62 @@
+"""The audio encoder: log-mel in, the decoder's cross-attention keys and values out."""
+
+from __future__ import annotations
+
+from fastwhisper_compress.checkpoint.dims import Dims
+from fastwhisper_compress.emit.attention import audio_self_attention, cross_keys_values
+from fastwhisper_compress.emit.blocks import Stream, mlp, normalise
+from fastwhisper_compress.emit.emitter import Emitter
+from fastwhisper_compress.emit.graph import FLOAT
+from fastwhisper_compress.emit.linear import bias
+
+
+def write_encoder(e: Emitter, dims: Dims) -> None:
+    """Write the encoder graph.
+
+    Shapes: input ``mel`` float32 (batch, n_mels, 2 * n_audio_ctx); outputs ``hidden`` float32 (batch, n_audio_ctx,
+    d_model) and for every decoder layer i ``cross_key.i``, ``cross_value.i`` (batch, heads, n_audio_ctx, head_dim) in
+    the type of the KV cache.
+    """
+    g = e.graph
+    mel = g.input("mel", FLOAT, ["batch", dims.n_mels, 2 * dims.n_audio_ctx])
+    x = _conv(e, mel, "encoder.conv1", stride=1)
+    x = _conv(e, x, "encoder.conv2", stride=2)
+    x = g.node("Transpose", [x], "encoder.by_frame", "encoder.by_frame", perm=[0, 2, 1])
+    x = g.node("Add", [x, positions(e, "encoder.embed_positions")], "encoder.stem", "encoder.stem")
+
+    stream = Stream(x)
+    for i in range(dims.encoder_layers):
+        path = f"encoder.layers.{i}"
+        last = i + 1 == dims.encoder_layers
+        after = "encoder.layer_norm" if last else f"encoder.layers.{i + 1}.self_attn_layer_norm"
+        stream = audio_self_attention(e, stream, path, then=f"{path}.final_layer_norm")
+        stream = mlp(e, stream, path, then=after)
+    _, hidden = normalise(e, stream, "encoder.layer_norm")
+    g.output("hidden", hidden, FLOAT, ["batch", dims.n_audio_ctx, dims.d_model])
+
+    for i in range(dims.decoder_layers):
+        pair = cross_keys_values(e, hidden, f"decoder.layers.{i}")
+        heads = e.heads(f"decoder.layers.{i}.encoder_attn")
+        for name, value in zip((f"cross_key.{i}", f"cross_value.{i}"), pair, strict=True):
+            g.output(name, value, e.attention_type, ["batch", heads, dims.n_audio_ctx, e.head_dim])
+
+
+def positions(e: Emitter, path: str) -> str:
+    """Return the position embeddings as float32 (n_ctx, d_model), stored as the plan says."""
+    weight, stored = e.stored(path)
+    e.record(path, "positions", "Add", path, weight, stored=stored)
+    return e.graph.cast(weight, FLOAT)
+
+
+def _conv(e: Emitter, x: str, path: str, *, stride: int) -> str:
+    """Write a convolution over time (kernel 3) and its GELU.
+
+    Shapes: ``x`` float32 (batch, channels, frames) -> float32 (batch, d_model, frames / stride).
+    """
+    g = e.graph
+    kind = e.compute_type(e.plan.of(path))
+    weight, stored = e.stored(path)
+    inputs = [g.cast(x, kind), g.cast(weight, kind), bias(e, path, kind)]
+    out = g.node("Conv", inputs, f"{path}.out", path, dtype=kind, kernel_shape=[3], pads=[1, 1], strides=[stride])
+    e.record(path, "conv", "Conv", path, weight, stored=stored + 4 * e.weight(path).shape[0])
+    return g.cast(g.node("Gelu", [out], f"{path}.gelu", f"{path}.gelu", dtype=kind), FLOAT)

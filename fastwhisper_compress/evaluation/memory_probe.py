@@ -1,0 +1,93 @@
+"""Memory of the calling process, read from the system without any package that would itself take memory."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+_STATUS = Path("/proc/self/status")
+_KIB = 1024
+
+
+def resident_bytes() -> int:
+    """Return the resident set size now."""
+    if resident := _status_bytes("VmRSS"):
+        return resident
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def peak_resident_bytes() -> int:
+    """Return the peak resident set size of this process.
+
+    On Linux this is VmHWM and not ``ru_maxrss``: the latter survives ``exec``, so a child started by a large parent
+    (one with torch loaded, say) would report the parent's peak as its own.
+    """
+    if peak := _status_bytes("VmHWM"):
+        return peak
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else _KIB)
+
+
+def _status_bytes(field: str) -> int:
+    try:
+        lines = _STATUS.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * _KIB for line in lines if line.startswith(f"{field}:")), 0)
+
+
+class VideoMemory:
+    """Peak of the first visible GPU's memory in use above what was in use at the start.
+
+    Read from the driver (NVML) for the whole device, because inside containers the driver often cannot attribute memory
+    to processes; so nothing else should start on that GPU meanwhile. The CUDA context counts: it is memory a user needs.
+    ONNX Runtime's arena does not shrink, so looking after each utterance sees the peak.
+    """
+
+    def __init__(self) -> None:
+        self._nvml, self._device = _open_nvml()
+        self._start = self._used()
+        self._peak = self._start
+
+    def sample(self) -> None:
+        """Look once."""
+        self._peak = max(self._peak, self._used())
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """Peak so far, or None where there is no NVIDIA driver to ask."""
+        return None if self._nvml is None else self._peak - self._start
+
+    def _used(self) -> int:
+        if self._nvml is None:
+            return 0
+        memory = (ctypes.c_uint64 * 3)()  # nvmlMemory_t: total, free, used
+        if self._nvml.nvmlDeviceGetMemoryInfo(self._device, ctypes.byref(memory)):
+            return 0
+        return int(memory[2])
+
+
+def _open_nvml() -> tuple[ctypes.CDLL | None, ctypes.c_void_p]:
+    device = ctypes.c_void_p()
+    try:
+        nvml = ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
+    except OSError:
+        return None, device
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    if nvml.nvmlInit_v2():
+        return None, device
+    if first.startswith(("GPU-", "MIG-")):
+        failed = nvml.nvmlDeviceGetHandleByUUID(first.encode(), ctypes.byref(device))
+    else:
+        index = int(first) if first.isdigit() else 0
+        failed = nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(device))
+    return (None, device) if failed else (nvml, device)

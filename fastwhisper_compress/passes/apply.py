@@ -1,0 +1,85 @@
+"""Run a recipe's passes in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastwhisper_compress.checkpoint.model import Checkpoint
+from fastwhisper_compress.emit.precision import FP16, INT8_DYNAMIC, Plan, Precision, Provider
+from fastwhisper_compress.passes.prune import prune
+from fastwhisper_compress.recipe.schema import BasePass, Fp16, Fuse, Int8Dynamic, Prune, WeightOnly
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What one pass did.
+
+    Attributes:
+        name: The pass.
+        n_modules: How many modules it acted on.
+        note: What came of it, in words.
+    """
+
+    name: str
+    n_modules: int
+    note: str
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A checkpoint after its weight passes, and how it is to be written.
+
+    Attributes:
+        checkpoint: The weights.
+        plan: Precisions and fusions.
+        applied: One entry a pass.
+    """
+
+    checkpoint: Checkpoint
+    plan: Plan
+    applied: tuple[Applied, ...]
+
+
+def apply(
+    checkpoint: Checkpoint, passes: Sequence[BasePass], selections: Sequence[tuple[str, ...]], provider: Provider
+) -> Compressed:
+    """Run the passes.
+
+    Args:
+        checkpoint: The weights to start from; left as they are.
+        passes: The recipe's passes.
+        selections: For each pass, the module paths that it acts on.
+        provider: Where the graphs will run.
+    """
+    precision: dict[str, Precision] = {}
+    fuse: set[str] = set()
+    applied: list[Applied] = []
+    for pass_, paths in zip(passes, selections, strict=True):
+        if isinstance(pass_, Prune):
+            checkpoint, note = prune(checkpoint, pass_, paths)
+        elif isinstance(pass_, Fuse):
+            fuse.update(paths)
+            note = "fused operators allowed"
+        else:
+            chosen, note = _precision(pass_, provider)
+            precision.update(dict.fromkeys(paths, chosen))
+        applied.append(Applied(pass_.pass_, len(paths), note))
+    return Compressed(checkpoint, Plan(precision, frozenset(fuse), provider), tuple(applied))
+
+
+def _precision(pass_: BasePass, provider: Provider) -> tuple[Precision, str]:
+    """Return what a precision pass assigns, and its note."""
+    if isinstance(pass_, Fp16):
+        on_cpu = "stored in FP16, expanded once at load and computed in FP32: the CPU provider has no FP16 MatMul"
+        return FP16, on_cpu if provider == "cpu" else "stored and computed in FP16"
+    if isinstance(pass_, Int8Dynamic):
+        return (
+            INT8_DYNAMIC,
+            "INT8 weights, a scale per output channel; INT8 activations, a scale per tensor at run time",
+        )
+    if isinstance(pass_, WeightOnly):
+        zero = "symmetric" if pass_.symmetric else "with zero points"
+        note = f"INT{pass_.bits} weights, a scale per {pass_.group_size}, {zero}"
+        return Precision("weight_only", pass_.bits, pass_.group_size, pass_.symmetric), note
+    raise TypeError(f"no precision in {type(pass_).__name__}")

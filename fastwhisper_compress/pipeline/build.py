@@ -1,0 +1,184 @@
+"""Make one artifact: apply the passes, emit, check, verify, describe. Nothing that fails a check is kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import fastwhisper_compress
+from fastwhisper_compress.checkpoint.dims import modules
+from fastwhisper_compress.checkpoint.model import Checkpoint
+from fastwhisper_compress.emit.artifact import GRAPHS, Emission, check_provider, emit
+from fastwhisper_compress.emit.audit import audit
+from fastwhisper_compress.emit.precision import Plan, Provider
+from fastwhisper_compress.passes import Applied, apply
+from fastwhisper_compress.pipeline.gates import Gates
+from fastwhisper_compress.pipeline.provenance import package_versions
+from fastwhisper_compress.pipeline.store import Store, read_json, write_json
+from fastwhisper_compress.pipeline.verify import Clip, verify_compressed, verify_fp32, verify_loads
+from fastwhisper_compress.recipe.schema import BasePass, Recipe
+from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION
+from fastwhisper_compress.runtime.transcriber import load_artifact
+
+Report = Callable[[str, int, int], None]
+"""Called with what is going on, and how much of how much is done."""
+
+_NUMERICS = ("onnx", "onnxruntime", "onnxruntime-gpu", "numpy", "torch", "transformers")
+_HASH_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be made.
+
+    Attributes:
+        recipe: The recipe.
+        selections: For each of its passes, the module paths that it acts on.
+    """
+
+    recipe: Recipe
+    selections: tuple[tuple[str, ...], ...]
+
+    @property
+    def passes(self) -> Sequence[BasePass]:
+        """The recipe's passes."""
+        return self.recipe.passes
+
+    @property
+    def provider(self) -> Provider:
+        """Where the graphs will run."""
+        return self.recipe.provider
+
+
+class Builder:
+    """Makes artifacts of one checkpoint, verified on one parity set, in one store."""
+
+    def __init__(
+        self, store: Store, checkpoint: Checkpoint, gates: Gates, clips: Callable[[], Sequence[Clip]], report: Report
+    ) -> None:
+        self._store = store
+        self._checkpoint = checkpoint
+        self._gates = gates
+        self._clips = clips  # decoded when a stage really has to be made
+        self._report = report
+        self._versions = package_versions(_NUMERICS)
+
+    def build(self, order: Order, baseline: Path | None) -> Path:
+        """Return the folder of an artifact, making it unless the store has it.
+
+        Args:
+            order: What to make.
+            baseline: The FP32 artifact to verify it against; None if it is the FP32 artifact itself.
+
+        Raises:
+            GateError: Parity or the gate failed; nothing is kept.
+            ProviderError: The provider has no kernel for one of the precisions.
+        """
+        compressed = apply(self._checkpoint, order.passes, order.selections, order.provider)
+        check_provider(compressed.plan)
+        least = self._least(order, compressed.plan)
+        spec = {
+            "checkpoint": self._checkpoint.digest,
+            "decoding": self._checkpoint.decoding.to_json(),
+            "tokenizer": hashlib.sha256(self._checkpoint.tokenizer_json).hexdigest(),
+            "passes": [_described(pass_, paths) for pass_, paths in zip(order.passes, order.selections, strict=True)],
+            "provider": order.provider,
+            "seed": order.recipe.seed,
+            "gate": least,
+            "gates": asdict(self._gates),
+            "baseline": None if baseline is None else baseline.name,
+            "versions": self._versions,
+        }
+
+        def make(folder: Path) -> None:
+            self._report("emit", 0, 1)
+            emission = emit(compressed.checkpoint, compressed.plan, folder)
+            audit(folder, modules(self._checkpoint.dims), compressed.plan, emission.modules)
+            manifest = self._manifest(order, compressed.plan, compressed.applied, emission)
+            manifest["files"] = _files(folder)
+            write_json(folder / "manifest.json", manifest)
+            manifest["verify"] = self._verify(folder, baseline, least)
+            write_json(folder / "manifest.json", manifest)
+
+        return self._store.stage("artifact", spec, make)
+
+    def _least(self, order: Order, plan: Plan) -> float:
+        gate = order.recipe.gate
+        return self._gates.token_agreement(plan.precision) if gate is None else gate.token_agreement
+
+    def _verify(self, folder: Path, baseline: Path | None, least: float) -> dict[str, Any]:
+        artifact = load_artifact(folder)
+        verify_loads(artifact.manifest.graphs, artifact.manifest.provider)
+        clips = self._clips()
+
+        def progress(done: int, of: int) -> None:
+            self._report("verify", done, of)
+
+        if baseline is None:
+            return verify_fp32(artifact, self._checkpoint, clips, self._gates.max_abs_error, progress)
+        return verify_compressed(artifact, load_artifact(baseline), clips, least, progress)
+
+    def _manifest(self, order: Order, plan: Plan, applied: Sequence[Applied], emission: Emission) -> dict[str, Any]:
+        checkpoint = self._checkpoint
+        by_precision: Counter[str] = Counter()
+        for module in emission.modules:
+            by_precision[module.storage] += module.bytes
+        return {
+            "format": FORMAT,
+            "schema_version": SCHEMA_VERSION,
+            "package_version": fastwhisper_compress.__version__,
+            "model": {
+                "id": checkpoint.source.id,
+                "digest": checkpoint.digest,
+                "revision": checkpoint.source.revision,
+                "parameters": checkpoint.n_parameters,
+                "dims": asdict(checkpoint.dims),
+            },
+            "provider": order.provider,
+            "graphs": GRAPHS,
+            "kv_cache": {"dtype": plan.kv_dtype, "capacity": checkpoint.dims.n_text_ctx},
+            "decoding": checkpoint.decoding.to_json(),
+            "passes": [pass_.model_dump(mode="json") for pass_ in order.passes],
+            "applied": [{"pass": one.name, "n_modules": one.n_modules, "note": one.note} for one in applied],
+            "modules": [module.to_json() for module in emission.modules],
+            "fusions": emission.fusions,
+            "weight_bytes": sum(by_precision.values()),
+            "weight_bytes_by_precision": dict(by_precision),
+        }
+
+
+def artifact_part(folder: Path) -> dict[str, Any]:
+    """Return the ``artifact`` part of the results from a manifest."""
+    manifest = read_json(folder / "manifest.json")
+    return {
+        "size_on_disk_bytes": sum(file["bytes"] for file in manifest["files"]),
+        "files": manifest["files"],
+        "provider": manifest["provider"],
+        "kv_dtype": manifest["kv_cache"]["dtype"],
+        "modules": manifest["modules"],
+        "fusions": manifest["fusions"],
+        "applied": manifest["applied"],
+    }
+
+
+def _described(pass_: BasePass, paths: Sequence[str]) -> Mapping[str, Any]:
+    """Return a pass by what it does: its settings, and the modules rather than the patterns that select them."""
+    settings = pass_.model_dump(mode="json", exclude={"targets", "ignore"})
+    return settings | {"modules": list(paths)}
+
+
+def _files(folder: Path) -> list[dict[str, Any]]:
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest = hashlib.sha256()
+            with path.open("rb") as file:
+                while block := file.read(_HASH_BLOCK):
+                    digest.update(block)
+            name = path.relative_to(folder).as_posix()
+            found.append({"path": name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()})
+    return found

@@ -1,0 +1,42 @@
+"""The least quality that is published, read from ``eval/gates``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastwhisper_compress.emit.precision import Precision
+from fastwhisper_compress.resources import data_dir
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Limits and the clips they are checked on.
+
+    Attributes:
+        suite: Suite whose first clips make the parity set.
+        clips: How many.
+        agreement: Storage type to the least share of greedy tokens that must equal FP32's.
+        max_abs_error: Largest difference of an FP32 artifact from the reference: log_mel, encoder, logits.
+    """
+
+    suite: str
+    clips: int
+    agreement: Mapping[str, float]
+    max_abs_error: Mapping[str, float]
+
+    def token_agreement(self, precision: Mapping[str, Precision]) -> float:
+        """Return the least agreement for a set of precisions: that of the lowest one used."""
+        return min([self.agreement[p.storage] for p in precision.values()], default=self.agreement["fp32"])
+
+
+def load_gates(path: Path | None = None) -> Gates:
+    """Read the shipped gates."""
+    from ruamel.yaml import YAML
+
+    raw: dict[str, Any] = YAML(typ="safe", pure=True).load(path or data_dir("eval") / "gates" / "default.yaml")
+    return Gates(
+        raw["parity_set"]["suite"], raw["parity_set"]["clips"], raw["token_agreement"], raw["fp32_max_abs_error"]
+    )

@@ -1,0 +1,74 @@
+"""What a result depends on besides the recipe: packages, machine, providers."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import fastwhisper_compress
+
+_PACKAGES = [
+    "torch",
+    "transformers",
+    "openai-whisper",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "bitsandbytes",
+    "jiwer",
+    "numpy",
+    "scipy",
+    "soundfile",
+    "soxr",
+]
+
+
+def package_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those packages that are installed, and of this one."""
+    found = {"fastwhisper-compress": fastwhisper_compress.__version__}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def cpu_name() -> str:
+    """Return the processor's name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def environment(threads: int | None) -> dict[str, Any]:
+    """Return the ``environment`` part of the results."""
+    import psutil
+
+    from fastwhisper_compress.runtime.session import import_onnxruntime
+
+    versions = package_versions(_PACKAGES)
+    return {
+        "package_version": versions.pop("fastwhisper-compress"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": cpu_name(),
+        "cores": usable_cores(),
+        "threads": threads or usable_cores(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "versions": versions,
+        "providers": import_onnxruntime().get_available_providers(),
+    }

@@ -1,0 +1,70 @@
+"""The reference implementation: transformers' Whisper in torch, FP32, built from the very tensors of a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastwhisper_compress.checkpoint.model import Checkpoint
+from fastwhisper_compress.emit.configs import generation_config, model_config
+
+if TYPE_CHECKING:
+    from transformers import WhisperForConditionalGeneration
+
+
+class Reference:
+    """A checkpoint run by transformers."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        import torch
+        import transformers
+
+        transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+        self._multilingual = bool(checkpoint.decoding.languages)
+        settings = {k: v for k, v in model_config(checkpoint).items() if k not in ("architectures", "max_length")}
+        config = transformers.WhisperConfig(**settings)
+        model: WhisperForConditionalGeneration = transformers.WhisperForConditionalGeneration(config)
+        weights = {f"model.{k}": torch.from_numpy(v.astype(np.float32)) for k, v in checkpoint.tensors.items()}
+        weights["proj_out.weight"] = weights["model.decoder.embed_tokens.weight"]
+        model.load_state_dict(weights, strict=True)
+        model.generation_config = transformers.GenerationConfig.from_dict(generation_config(checkpoint))
+        self._model = model.eval()  # type: ignore[no-untyped-call]
+        self._torch = torch
+
+    def encode(self, mel: np.ndarray) -> np.ndarray:
+        """Return the encoder's output.
+
+        Shapes: float32 (1, n_mels, frames) -> float32 (1, audio length, d_model).
+        """
+        with self._torch.no_grad():
+            hidden: np.ndarray = self._model.model.encoder(self._torch.from_numpy(mel)).last_hidden_state.numpy()
+        return hidden
+
+    def greedy(self, mel: np.ndarray, language: str, prompt: Sequence[int]) -> tuple[int, ...]:
+        """Return the text tokens that ``generate`` finds, without prompt and end of text."""
+        options = {"language": language, "task": "transcribe"} if self._multilingual else {}
+        with self._torch.no_grad():
+            found = self._model.generate(self._torch.from_numpy(mel), num_beams=1, do_sample=False, **options)
+        tokens = [int(token) for token in found[0]]
+        if tokens[: len(prompt)] == list(prompt):
+            tokens = tokens[len(prompt) :]
+        end = self._model.generation_config.eos_token_id
+        return tuple(tokens[: tokens.index(end)] if end in tokens else tokens)
+
+    def logits(self, mel: np.ndarray, prompt: Sequence[int], tokens: Sequence[int]) -> np.ndarray:
+        """Return the logits behind the prompt and behind each token: float32 (1 + len(tokens), n_vocab)."""
+        ids = self._torch.tensor([[*prompt, *tokens]])
+        with self._torch.no_grad():
+            scores: np.ndarray = self._model(self._torch.from_numpy(mel), decoder_input_ids=ids).logits[0].numpy()
+        return scores[len(prompt) - 1 :]
+
+
+def reference_log_mel(samples: np.ndarray, n_mels: int) -> np.ndarray:
+    """Return openai-whisper's log-mel of a clip of at most 30 s: float32 (n_mels, 3000)."""
+    import torch
+    import whisper
+
+    mel: np.ndarray = whisper.log_mel_spectrogram(whisper.pad_or_trim(torch.from_numpy(samples)), n_mels).numpy()
+    return mel

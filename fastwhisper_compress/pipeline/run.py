@@ -1,0 +1,271 @@
+"""The main job: a recipe in, an artifact with its tradeoff report out."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fastwhisper_compress.checkpoint import open_checkpoint
+from fastwhisper_compress.checkpoint.dims import modules
+from fastwhisper_compress.checkpoint.model import Checkpoint
+from fastwhisper_compress.evaluation.measure import Evaluation, compare, measure, restore
+from fastwhisper_compress.evaluation.suite import Suite, load_suite
+from fastwhisper_compress.pipeline.build import Builder, Order, Report, artifact_part
+from fastwhisper_compress.pipeline.gates import Gates, load_gates
+from fastwhisper_compress.pipeline.output import check_output
+from fastwhisper_compress.pipeline.provenance import cpu_name, environment, package_versions, usable_cores
+from fastwhisper_compress.pipeline.store import Store, publishing, read_json, resources, write_json
+from fastwhisper_compress.pipeline.verify import Clip
+from fastwhisper_compress.recipe import LoadedRecipe, check_against, load_recipe
+from fastwhisper_compress.report import Results, read_rows, render, verdict
+from fastwhisper_compress.resources import cache_dir
+from fastwhisper_compress.runtime.audio import read_audio
+from fastwhisper_compress.runtime.session import require_provider
+
+_BASELINE_RECIPE = "fp32"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run as the user asked for it.
+
+    Attributes:
+        recipe: Name of a shipped recipe, or a file.
+        overrides: Settings that replace those of the recipe, each ``key=value``.
+        out: The output folder; None takes ``runs/RECIPE-MODEL`` below the working folder.
+        limit: Measure the first so many utterances only; the results are then marked not comparable.
+        offline: Go to no hub.
+    """
+
+    recipe: str
+    overrides: tuple[str, ...] = ()
+    out: Path | None = None
+    limit: int | None = None
+    offline: bool = False
+
+
+@dataclass
+class _Clock:
+    """Seconds that each step took."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.perf_counter() - start, 3)
+
+
+def run(request: Request, report: Report) -> tuple[Path, Results]:
+    """Make an artifact, verify it, measure it beside its FP32 baseline, and write the report.
+
+    Args:
+        request: What to do.
+        report: Called with what is going on, and how much of how much is done.
+
+    Returns:
+        The output folder and the results.
+
+    Raises:
+        FastWhisperError: Whatever went wrong; the output folder is then as it was before.
+    """
+    clock = _Clock()
+    started = time.perf_counter()
+    loaded = load_recipe(request.recipe, request.overrides)
+    recipe = loaded.recipe
+    out = request.out or Path("runs") / f"{recipe.name}-{Path(recipe.model).name}"
+    check_output(out)
+    require_provider(recipe.provider)
+    with clock.step("open checkpoint"):
+        report("open checkpoint", 0, 1)
+        checkpoint = open_checkpoint(recipe.model, revision=recipe.revision, offline=request.offline)
+        parts = modules(checkpoint.dims)
+        orders = [_order(_baseline(recipe.provider), parts), _order(loaded, parts)]
+    with clock.step("load suite"):
+        report("load suite", 0, 1)
+        suite = load_suite(recipe.suite, limit=request.limit, offline=request.offline)
+
+    store, gates = Store(cache_dir() / "stages"), load_gates()
+    folders: list[Path] = []
+    evaluations: list[Evaluation] = []
+    for side, order in zip(("baseline", "candidate"), orders, strict=True):
+
+        def tell(what: str, done: int, of: int, side: str = side) -> None:
+            report(f"{side}: {what}", done, of)
+
+        with clock.step(f"build {side}"):
+            builder = Builder(store, checkpoint, gates, lambda: _parity_clips(gates), tell)
+            folders.append(builder.build(order, folders[0] if folders and order != orders[0] else None))
+    for side, folder in zip(("baseline", "candidate"), folders, strict=True):
+
+        def tell(what: str, done: int, of: int, side: str = side) -> None:
+            report(f"{side}: {what}", done, of)
+
+        with clock.step(f"evaluate {side}"):
+            evaluations.append(evaluate(store, folder, suite, tell, provider=recipe.provider, threads=recipe.threads))
+    clock.seconds["total"] = round(time.perf_counter() - started, 3)
+
+    results = _results(
+        request=request,
+        loaded=loaded,
+        checkpoint=checkpoint,
+        suite=suite,
+        folders=folders,
+        evaluations=evaluations,
+        seconds=clock.seconds,
+    )
+    report("write report", 0, 1)
+    with resources(out), publishing(out) as draft:
+        shutil.copytree(folders[1], draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("stage.json"))
+        (draft / "eval").mkdir()
+        for side, evaluation in zip(("baseline", "candidate"), evaluations, strict=True):
+            _write_rows(draft / "eval" / f"{side}.jsonl", evaluation)
+        results.save(draft / "results.json")
+        rows = [read_rows(draft / "eval" / f"{side}.jsonl") for side in ("baseline", "candidate")]
+        render(results, rows[0], rows[1], draft)
+    report("write report", 1, 1)
+    return out, results
+
+
+def evaluate(
+    store: Store, artifact: Path, suite: Suite, report: Report, *, provider: str, threads: int | None
+) -> Evaluation:
+    """Measure an artifact on a suite in a fresh process, unless the store has the result.
+
+    Interrupted rows are kept outside the stage, and the next call goes on after them.
+    """
+    threads = threads or usable_cores()
+    spec = {
+        "artifact": read_json(artifact / "manifest.json"),
+        "suite": suite.digest,
+        "provider": provider,
+        "threads": threads,
+        "cpu": cpu_name(),
+        "versions": package_versions(("onnxruntime", "onnxruntime-gpu", "numpy", "openai-whisper", "jiwer", "soxr")),
+    }
+    final = store.path("evaluation", spec)
+    unfinished = final.parent / f"{final.name}.rows"
+
+    def make(folder: Path) -> None:
+        rows = unfinished / "rows.jsonl"
+        found = measure(
+            artifact,
+            suite,
+            rows,
+            threads=threads,
+            provider=provider,
+            on_progress=lambda n, of: report("evaluate", n, of),
+        )
+        shutil.copyfile(rows, folder / "rows.jsonl")
+        write_json(folder / "evaluation.json", found.to_json())
+
+    folder = store.stage("evaluation", spec, make)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    return restore(read_json(folder / "evaluation.json"), suite, folder / "rows.jsonl")
+
+
+def _baseline(provider: str) -> LoadedRecipe:
+    return load_recipe(_BASELINE_RECIPE, (f"provider={provider}",))
+
+
+def _order(loaded: LoadedRecipe, parts: Sequence[Any]) -> Order:
+    return Order(loaded.recipe, check_against(loaded, parts))
+
+
+def _parity_clips(gates: Gates) -> list[Clip]:
+    suite = load_suite(gates.suite, limit=gates.clips)
+    return [Clip(one.id, read_audio(one.audio), one.language) for one in suite.utterances]
+
+
+def _results(
+    *,
+    request: Request,
+    loaded: LoadedRecipe,
+    checkpoint: Checkpoint,
+    suite: Suite,
+    folders: Sequence[Path],
+    evaluations: Sequence[Evaluation],
+    seconds: dict[str, float],
+) -> Results:
+    recipe = loaded.recipe
+    names = (_BASELINE_RECIPE, recipe.name)
+    sides = [_side(*parts) for parts in zip(names, folders, evaluations, strict=True)]
+    saved = {
+        "size_saved_pct": _saved(sides, "artifact", "size_on_disk_bytes"),
+        "weight_saved_pct": _saved(sides, "memory", "weight_bytes"),
+    }
+    results = Results.from_json(
+        {
+            "schema_version": 1,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "comparable": request.limit is None,
+            "not_comparable_because": None if request.limit is None else f"--limit {request.limit}",
+            "recipe": {
+                "name": recipe.name,
+                "description": recipe.description,
+                "digest": recipe.digest,
+                "provider": recipe.provider,
+                "passes": [pass_.model_dump(mode="json") for pass_ in recipe.passes],
+                "overrides": list(loaded.overrides),
+            },
+            "model": {
+                "id": checkpoint.source.id,
+                "digest": checkpoint.digest,
+                "parameters": checkpoint.n_parameters,
+                "dims": asdict(checkpoint.dims),
+                "source_kind": checkpoint.source.kind,
+                "revision": checkpoint.source.revision,
+            },
+            "suite": {
+                "name": suite.name,
+                "digest": suite.digest,
+                "language": suite.language,
+                "synthetic": suite.synthetic,
+                "license": suite.license,
+                "revision": suite.revision,
+                "n_utterances": len(suite.utterances),
+                "limit": suite.limit,
+            },
+            "baseline": sides[0],
+            "candidate": sides[1],
+            "delta": compare(evaluations[0], evaluations[1], seed=recipe.seed) | saved,
+            "environment": environment(recipe.threads),
+            "verdict": "",
+            "timings_s": seconds,
+        }
+    )
+    return results.model_copy(update={"verdict": verdict(results)})
+
+
+def _side(name: str, folder: Path, evaluation: Evaluation) -> dict[str, Any]:
+    manifest = read_json(folder / "manifest.json")
+    parts = evaluation.to_json()
+    weights = {key: manifest[key] for key in ("weight_bytes", "weight_bytes_by_precision")}
+    return {
+        "recipe": name,
+        "artifact": artifact_part(folder),
+        "memory": parts["memory"] | weights,
+        "eval": parts["eval"],
+        "verify": manifest["verify"],
+    }
+
+
+def _saved(sides: Sequence[dict[str, Any]], part: str, key: str) -> float:
+    before, after = (side[part][key] for side in sides)
+    return float(100 * (1 - after / before))
+
+
+def _write_rows(path: Path, evaluation: Evaluation) -> None:
+    import json
+
+    lines = [json.dumps(asdict(row), ensure_ascii=False) for row in evaluation.rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

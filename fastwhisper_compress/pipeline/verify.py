@@ -1,0 +1,194 @@
+"""Parity before anything is published.
+
+An FP32 artifact is held against the reference implementations; a compressed one against the FP32 artifact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastwhisper_compress.checkpoint.model import Checkpoint
+from fastwhisper_compress.errors import GateError
+from fastwhisper_compress.pipeline.reference import Reference, reference_log_mel
+from fastwhisper_compress.runtime.decode import prompt_tokens
+from fastwhisper_compress.runtime.session import open_session
+from fastwhisper_compress.runtime.transcriber import Transcriber
+
+Progress = Callable[[int, int], None]
+
+# Around the edges of a frame, of the reflection and of 30 s: where framing goes wrong if it goes wrong.
+_BOUNDARY_LENGTHS = (0, 1, 79, 80, 199, 201, 16_000, 479_999, 480_000, 480_001)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip of the parity set: samples float32 (n,), 16 kHz."""
+
+    id: str
+    samples: np.ndarray
+    language: str
+
+
+class _Noise:
+    """Signal to quantisation noise, summed over clips."""
+
+    def __init__(self) -> None:
+        self.signal = 0.0
+        self.noise = 0.0
+        self.max_abs = 0.0
+
+    def add(self, reference: np.ndarray, found: np.ndarray) -> None:
+        difference = found.astype(np.float64) - reference
+        self.signal += float(np.square(reference, dtype=np.float64).sum())
+        self.noise += float(np.square(difference).sum())
+        self.max_abs = max(self.max_abs, float(np.abs(difference).max()))
+
+    @property
+    def db(self) -> float | None:
+        """The ratio in dB; None where there is no noise at all."""
+        return None if self.noise == 0 else 10 * float(np.log10(self.signal / self.noise))
+
+
+def verify_fp32(
+    artifact: Transcriber,
+    checkpoint: Checkpoint,
+    clips: Sequence[Clip],
+    limits: Mapping[str, float],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Hold an FP32 artifact against openai-whisper's log-mel and transformers' encoder, logits and greedy tokens.
+
+    Returns:
+        The ``verify`` part of the results.
+
+    Raises:
+        GateError: A difference is above its limit, or a token differs.
+    """
+    reference = Reference(checkpoint)
+    errors = {"log_mel": _log_mel_error(artifact, checkpoint.dims.n_mels), "encoder": 0.0, "logits": 0.0}
+    encoder, logits = _Noise(), _Noise()
+    equal = agree = total = 0
+    for done, clip in enumerate(clips):
+        prompt = prompt_tokens(artifact.manifest.decoding, clip.language, "transcribe")
+        mel = artifact.log_mel(clip.samples)
+        encoder.add(reference.encode(mel), _hidden(artifact, clip))
+        expected = reference.greedy(mel, clip.language, prompt)
+        equal += artifact.transcribe(clip.samples, language=clip.language).tokens == expected
+        theirs, ours = reference.logits(mel, prompt, expected), artifact.forced_logits(prompt, expected)
+        logits.add(theirs, ours)
+        agree += int((theirs.argmax(axis=1) == ours.argmax(axis=1)).sum())
+        total += len(theirs)
+        progress(done + 1, len(clips))
+    errors |= {"encoder": encoder.max_abs, "logits": logits.max_abs}
+    for name, limit in limits.items():
+        if not errors[name] <= limit:
+            raise GateError(
+                f"{name} is {errors[name]:.2e} off the reference implementation, the limit is {limit:.0e}",
+                place=str(artifact.manifest.graphs[name if name == "log_mel" else "encoder"]),
+                remedy="report this as a bug, with the model's id",
+            )
+    if equal != len(clips):
+        raise GateError(
+            f"greedy tokens equal transformers' on {equal} of {len(clips)} clips only",
+            remedy="report this as a bug, with the model's id",
+        )
+    return {
+        "token_agreement": agree / total,
+        "sqnr_db": {"encoder": encoder.db, "decoder": logits.db},
+        "max_abs_error": errors,
+        "greedy_tokens_equal": {"n": equal, "of": len(clips)},
+        "gate": None,
+        "against": "transformers",
+    }
+
+
+def verify_compressed(
+    artifact: Transcriber, baseline: Transcriber, clips: Sequence[Clip], least: float, progress: Progress
+) -> dict[str, Any]:
+    """Hold a compressed artifact against the FP32 one.
+
+    Token agreement is the share of positions at which both predict the same token behind the FP32 artifact's own
+    greedy tokens, end of text included: unlike the free-running texts, one early difference does not shift the rest.
+
+    Args:
+        artifact: The compressed artifact.
+        baseline: The FP32 one.
+        clips: The parity set.
+        least: Agreement below which nothing is published.
+        progress: Called with clips done and clips in all.
+
+    Returns:
+        The ``verify`` part of the results.
+
+    Raises:
+        GateError: The agreement is below ``least``, or an output is not finite.
+    """
+    encoder, logits = _Noise(), _Noise()
+    equal = agree = total = 0
+    for done, clip in enumerate(clips):
+        prompt = prompt_tokens(artifact.manifest.decoding, clip.language, "transcribe")
+        tokens = baseline.transcribe(clip.samples, language=clip.language).tokens
+        encoder.add(_hidden(baseline, clip), _hidden(artifact, clip))
+        theirs, ours = baseline.forced_logits(prompt, tokens), artifact.forced_logits(prompt, tokens)
+        if not np.isfinite(ours).all():
+            raise GateError("the logits are not finite", place=clip.id, remedy="keep more modules in FP32 or FP16")
+        logits.add(theirs, ours)
+        agree += int((theirs.argmax(axis=1) == ours.argmax(axis=1)).sum())
+        total += len(theirs)
+        equal += artifact.transcribe(clip.samples, language=clip.language).tokens == tokens
+        progress(done + 1, len(clips))
+    agreement = agree / total
+    if agreement < least:
+        raise GateError(
+            f"token agreement with FP32 is {agreement:.3f} on {len(clips)} clips, the gate asks for {least:.3f}",
+            place="gate.token_agreement",
+            remedy="compress less (ignore sensitive modules, keep more bits), or lower the recipe's gate knowingly",
+        )
+    return {
+        "token_agreement": agreement,
+        "sqnr_db": {"encoder": encoder.db, "decoder": logits.db},
+        "max_abs_error": {"log_mel": None, "encoder": encoder.max_abs, "logits": logits.max_abs},
+        "greedy_tokens_equal": {"n": equal, "of": len(clips)},
+        "gate": {"token_agreement": least, "passed": True},
+        "against": "fp32",
+    }
+
+
+def verify_loads(graphs: Mapping[str, Path], provider: str) -> None:
+    """Check every graph with onnx.checker and open it with ONNX Runtime's optimisations off.
+
+    Raises:
+        GateError: A graph is not valid ONNX.
+        UnsafeInputError: A graph does not load.
+    """
+    import onnx
+
+    for name, path in graphs.items():
+        try:
+            onnx.checker.check_model(path)
+        except onnx.checker.ValidationError as error:
+            raise GateError(
+                f"not valid ONNX: {str(error).splitlines()[0]}", place=str(path), remedy="report this as a bug"
+            ) from error
+        open_session(path, "cpu" if name == "log_mel" else provider, optimise=False)
+
+
+def _hidden(artifact: Transcriber, clip: Clip) -> np.ndarray:
+    hidden = artifact.encode(clip.samples, hidden=True)
+    if hidden is None or not np.isfinite(hidden).all():
+        raise GateError("the encoder's output is not finite", place=clip.id, remedy="keep more modules in FP32 or FP16")
+    return hidden
+
+
+def _log_mel_error(artifact: Transcriber, n_mels: int) -> float:
+    noise = np.random.default_rng(0).normal(scale=0.1, size=max(_BOUNDARY_LENGTHS)).astype(np.float32)
+    worst = 0.0
+    for length in _BOUNDARY_LENGTHS:
+        found = artifact.log_mel(noise[:length], check=False)[0]
+        worst = max(worst, float(np.abs(found - reference_log_mel(noise[:length], n_mels)).max()))
+    return worst

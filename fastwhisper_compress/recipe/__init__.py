@@ -1,0 +1,43 @@
+"""What the user asked for: recipes, from YAML to validated values."""
+
+from __future__ import annotations
+
+from fastwhisper_compress.recipe.catalog import find_recipe, list_recipes
+from fastwhisper_compress.recipe.check import check_against
+from fastwhisper_compress.recipe.loader import LoadedRecipe, load_recipe
+from fastwhisper_compress.recipe.schema import (
+    PASSES,
+    BasePass,
+    Fp16,
+    Fuse,
+    Gate,
+    Int8Dynamic,
+    Pass,
+    Prune,
+    Recipe,
+    WeightOnly,
+    json_schema,
+    json_schema_text,
+)
+from fastwhisper_compress.recipe.selectors import select
+
+__all__ = [
+    "PASSES",
+    "BasePass",
+    "Fp16",
+    "Fuse",
+    "Gate",
+    "Int8Dynamic",
+    "LoadedRecipe",
+    "Pass",
+    "Prune",
+    "Recipe",
+    "WeightOnly",
+    "check_against",
+    "find_recipe",
+    "json_schema",
+    "json_schema_text",
+    "list_recipes",
+    "load_recipe",
+    "select",
+]

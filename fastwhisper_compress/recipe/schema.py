@@ -1,0 +1,215 @@
+"""What a recipe can say: one frozen pydantic model per pass, and the recipe that lists them.
+
+The models are the only definition. The JSON Schema that editors use, the nearest-name suggestions of the loader and
+the digest of a recipe are derived from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+Stage = Literal["weights", "precision", "graph"]
+
+
+class ModuleLike(Protocol):
+    """A module of the network, as far as a recipe needs to know it."""
+
+    @property
+    def path(self) -> str:
+        """Its dotted name, such as ``encoder.layers.0.fc1``."""
+
+    @property
+    def kind(self) -> str:
+        """What it is: ``linear``, ``embedding``, ``conv``, ``layer_norm``, ``positions`` or ``attention``."""
+
+
+def _checked_pattern(pattern: str) -> str:
+    """Refuse a regular expression that does not compile while its line and column are still known."""
+    if pattern.startswith("re:"):
+        try:
+            re.compile(pattern.removeprefix("re:"))
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+    return pattern
+
+
+Pattern = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_checked_pattern)]
+
+
+def _checked_whole_number(value: object) -> object:
+    """A Literal compares by ``==``, which ``True`` and ``8.0`` would pass."""
+    if type(value) is not int:
+        raise ValueError(f"must be a whole number, not {json.dumps(value, default=str)}")
+    return value
+
+
+WholeNumber = BeforeValidator(_checked_whole_number)
+
+
+def _pass_is_required(schema: dict[str, Any]) -> None:
+    """In Python the pass name follows from the class; in a file it must be written."""
+    schema["required"] = ["pass", *schema.get("required", [])]
+    schema["properties"]["pass"].pop("default", None)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, serialize_by_alias=True)
+
+
+class BasePass(_Model):
+    """One step of a recipe: what to do (the class) and where (``targets`` minus ``ignore``)."""
+
+    model_config = ConfigDict(json_schema_extra=_pass_is_required)
+
+    kinds: ClassVar[frozenset[str]]
+    """Kinds of module that the pass can act on; :meth:`takes` may narrow it further."""
+    stage: ClassVar[Stage]
+
+    pass_: str = Field(alias="pass")
+    targets: list[Pattern] = Field(
+        default=["*"],
+        min_length=1,
+        max_length=256,
+        description="Module paths to act on: globs, where * spans dots, or regular expressions after 're:'. "
+        "A pattern also selects everything below the path it matches.",
+    )
+    ignore: list[Pattern] = Field(
+        default=[], max_length=256, description="Module paths to leave out, written as in targets."
+    )
+
+    def takes(self, module: ModuleLike) -> bool:
+        """Whether the pass can act on this module at all."""
+        return module.kind in self.kinds
+
+
+class Fp16(BasePass):
+    """Keep weights in half precision: storage only on CPU, storage and arithmetic on CUDA."""
+
+    kinds = frozenset({"linear", "embedding", "conv", "positions"})
+    stage = "precision"
+
+    pass_: Literal["fp16"] = Field(default="fp16", alias="pass")
+
+
+class Int8Dynamic(BasePass):
+    """8-bit weights (a scale per output channel) and 8-bit activations quantised on the fly: W8A8."""
+
+    kinds = frozenset({"linear", "embedding"})
+    stage = "precision"
+
+    pass_: Literal["int8_dynamic"] = Field(default="int8_dynamic", alias="pass")
+
+
+class WeightOnly(BasePass):
+    """8-bit or 4-bit weights in groups that share a scale; activations stay in floating point."""
+
+    kinds = frozenset({"linear", "embedding"})
+    stage = "precision"
+
+    pass_: Literal["weight_only"] = Field(default="weight_only", alias="pass")
+    bits: Annotated[Literal[4, 8], WholeNumber] = Field(description="Bits per weight: 4 or 8.")
+    group_size: Annotated[Literal[16, 32, 64, 128, 256], WholeNumber] = Field(
+        default=32, description="How many neighbouring weights share one scale: 16, 32, 64, 128 or 256."
+    )
+    symmetric: bool = Field(
+        default=True, description="True: zero is the middle of the range; false: each group shifts."
+    )
+
+
+class Prune(BasePass):
+    """Remove the weights with the smallest absolute values, alone or by whole attention heads or FFN channels."""
+
+    kinds = frozenset({"linear", "attention"})
+    stage = "weights"
+
+    pass_: Literal["prune"] = Field(default="prune", alias="pass")
+    method: Literal["l1"] = Field(default="l1", description="How importance is judged: the sum of absolute values.")
+    granularity: Literal["unstructured", "heads", "ffn"] = Field(
+        description="What is removed: single weights (set to zero), whole attention heads, or whole channels of the "
+        "feed-forward layers (both make the tensors smaller)."
+    )
+    amount: float = Field(gt=0, lt=1, description="The share to remove, above 0 and below 1.")
+
+    def takes(self, module: ModuleLike) -> bool:
+        """Heads are removed from attentions, channels from the first feed-forward layer, weights from any linear."""
+        if self.granularity == "heads":
+            return module.kind == "attention"
+        is_linear = module.kind == "linear"
+        return is_linear and module.path.endswith(".fc1") if self.granularity == "ffn" else is_linear
+
+
+class Fuse(BasePass):
+    """Write ONNX Runtime's fused operators where there is one, in place of chains of standard operators."""
+
+    kinds = frozenset({"linear", "embedding", "conv", "attention", "layer_norm"})
+    stage = "graph"
+
+    pass_: Literal["fuse"] = Field(default="fuse", alias="pass")
+
+
+Pass = Annotated[Fp16 | Int8Dynamic | WeightOnly | Prune | Fuse, Field(discriminator="pass_")]
+
+PASSES: dict[str, type[BasePass]] = {
+    "fp16": Fp16,
+    "int8_dynamic": Int8Dynamic,
+    "weight_only": WeightOnly,
+    "prune": Prune,
+    "fuse": Fuse,
+}
+
+
+class Gate(_Model):
+    """What the artifact must reach before it is published."""
+
+    token_agreement: float = Field(
+        ge=0, le=1, description="Least share of greedy tokens that must equal those of the FP32 model, 0 to 1."
+    )
+
+
+class Recipe(_Model):
+    """What the user asked for: a model, the passes to run over it, and what to measure it on."""
+
+    version: Annotated[Literal[1], WholeNumber] = Field(description="Version of the recipe format: 1.")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_.-]*$",
+        max_length=80,
+        description="Short name: lower case letters, digits, '_', '.' and '-'.",
+    )
+    description: str = Field(default="", max_length=2000, description="What the recipe does and when to choose it.")
+    model: str = Field(
+        default="openai/whisper-tiny.en",
+        min_length=1,
+        description="Checkpoint: a hub id, a folder, or a file.",
+    )
+    revision: str | None = Field(default=None, min_length=1, description="Commit, branch or tag of the model's hub id.")
+    suite: str = Field(default="demo", min_length=1, description="Evaluation suite: a name or a manifest (.jsonl).")
+    provider: Literal["cpu", "cuda"] = Field(default="cpu", description="Where the artifact is to run: cpu or cuda.")
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="Threads of the runtime; without it, one for each core."
+    )
+    passes: list[Pass] = Field(max_length=64, description="The steps, in the order in which they run.")
+    gate: Gate | None = Field(default=None, description="The least quality; without it, the usual gate for the passes.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of everything random.")
+
+    @cached_property
+    def digest(self) -> str:
+        """Identity of what was asked for: comments, key order and spelled-out defaults make no difference."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a recipe, for editors and other tools."""
+    schema = Recipe.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def json_schema_text() -> str:
+    """The schema as it is committed beside the shipped recipes."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,337 @@
+"""results.json, schema version 1: the one record of a run, typed.
+
+Everything a report prints is read from here. A key that is missing or of the wrong type is an error with its place; a key
+that this version does not know is kept and written back, so that additions do not need a new schema version.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeInt,
+    ValidationError,
+    model_validator,
+)
+
+from fastwhisper_compress.errors import UsageError
+from fastwhisper_compress.report.files import write_text
+from fastwhisper_compress.report.text import encodable
+
+SCHEMA_VERSION: Final = 1
+RESULTS_FILE = "results.json"
+_AGAIN = "write it again with `python -m fastwhisper_compress run`"
+
+
+def _finite_or_none(value: object) -> object:
+    """An exact copy has an infinite SQNR, which JSON cannot say: it becomes null."""
+    return None if isinstance(value, float) and value in (float("inf"), float("-inf")) else value
+
+
+Decibel = Annotated[float | None, BeforeValidator(_finite_or_none)]
+Interval = tuple[float, float]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+
+class PassSpec(_Record):
+    """One pass as the recipe wrote it; its own settings (bits, group_size, amount...) are kept as extra keys."""
+
+    name: str = Field(alias="pass")
+    targets: tuple[str, ...] = ("*",)
+    ignore: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        """Keys that only this kind of pass has."""
+        return dict(self.model_extra or {})
+
+
+class RecipeInfo(_Record):
+    """What was asked: the recipe with its overrides."""
+
+    name: str
+    description: str
+    digest: str
+    provider: str
+    passes: tuple[PassSpec, ...]
+    overrides: tuple[str, ...]
+
+
+class ModelInfo(_Record):
+    """The FP32 checkpoint that both sides were made from."""
+
+    id: str
+    digest: str
+    parameters: NonNegativeInt
+    dims: dict[str, int]
+    source_kind: str
+    revision: str | None
+
+
+class SuiteInfo(_Record):
+    """The speech that both sides were measured on."""
+
+    name: str
+    digest: str
+    language: str
+    synthetic: bool
+    license: str
+    revision: str | None
+    n_utterances: NonNegativeInt
+    limit: int | None
+
+
+class FileInfo(_Record):
+    """One file of an artifact."""
+
+    path: str
+    bytes: NonNegativeInt
+    sha256: str
+
+
+class ModuleInfo(_Record):
+    """How one module is stored, what type it computes in and which operator does it."""
+
+    path: str
+    kind: str
+    storage: str
+    compute: str
+    kernel: str
+    parameters: NonNegativeInt
+    bytes: NonNegativeInt
+    sparsity: float
+
+
+class Applied(_Record):
+    """What became of a pass."""
+
+    name: str = Field(alias="pass")
+    n_modules: NonNegativeInt
+    note: str
+
+
+class Artifact(_Record):
+    """What lies on disk."""
+
+    size_on_disk_bytes: NonNegativeInt
+    files: tuple[FileInfo, ...]
+    provider: str
+    kv_dtype: str
+    modules: tuple[ModuleInfo, ...]
+    fusions: dict[str, int]
+    applied: tuple[Applied, ...]
+
+
+class Memory(_Record):
+    """Bytes in the running process, and bytes of weights."""
+
+    peak_rss_bytes: NonNegativeInt
+    rss_after_load_bytes: NonNegativeInt
+    rss_imports_bytes: NonNegativeInt
+    peak_vram_bytes: NonNegativeInt | None
+    weight_bytes: NonNegativeInt
+    weight_bytes_by_precision: dict[str, NonNegativeInt]
+
+
+class FailedAudio(_Record):
+    """An utterance without a transcript, and why."""
+
+    id: str
+    error: str
+
+
+class Eval(_Record):
+    """Corpus-level errors and speed. ``wer`` is a fraction, and the character error rate where ``metric`` is ``cer``."""
+
+    metric: Literal["wer", "cer"]
+    wer: float
+    rtfx: float
+    n_utterances: NonNegativeInt
+    n_ref_words: NonNegativeInt
+    substitutions: NonNegativeInt
+    deletions: NonNegativeInt
+    insertions: NonNegativeInt
+    empty_outputs: NonNegativeInt
+    repetition_loops: NonNegativeInt
+    failed: tuple[FailedAudio, ...]
+    load_s: float
+    audio_s: float
+    wall_s: float
+    threads: int | None
+    resumed_rows: NonNegativeInt = 0  # taken over from an interrupted run: their memory was not seen
+
+
+class Sqnr(_Record):
+    """Signal to quantisation noise per graph; null where there is no noise or no measurement."""
+
+    encoder: Decibel
+    decoder: Decibel
+
+
+class MaxAbsError(_Record):
+    """Largest absolute difference from the FP32 checkpoint."""
+
+    log_mel: float | None
+    encoder: float | None
+    logits: float | None
+
+
+class Share(_Record):
+    """So many of so many."""
+
+    n: NonNegativeInt
+    of: NonNegativeInt
+
+
+class Gate(_Record):
+    """The least that the recipe asks for, and whether it was reached."""
+
+    token_agreement: float | None
+    passed: bool
+
+
+class Verify(_Record):
+    """Parity with the FP32 checkpoint."""
+
+    token_agreement: float | None
+    sqnr_db: Sqnr
+    max_abs_error: MaxAbsError
+    greedy_tokens_equal: Share | None
+    gate: Gate | None
+
+
+class Side(_Record):
+    """One of the two artifacts that are compared."""
+
+    recipe: str
+    artifact: Artifact
+    memory: Memory
+    eval: Eval
+    verify: Verify
+
+
+class Delta(_Record):
+    """Candidate minus baseline: errors paired by utterance, and what was saved."""
+
+    wer_delta_pp: float
+    ci95_pp: Interval | None
+    ci95_by_speaker_pp: Interval | None
+    n_speakers: int | None
+    share_no_worse: float
+    insertions_delta: int
+    empty_delta: int
+    loops_delta: int
+    identical: bool
+    n_utterances: NonNegativeInt
+    statement: str
+    size_saved_pct: float
+    weight_saved_pct: float
+    rss_saved_pct: float
+    rtfx_ratio: float
+
+
+class Environment(_Record):
+    """The machine and the packages."""
+
+    package_version: str
+    python: str
+    platform: str
+    cpu: str
+    cores: int
+    threads: int | None
+    memory_bytes: NonNegativeInt
+    versions: dict[str, str | None]
+    providers: tuple[str, ...]
+
+
+class Results(_Record):
+    """A whole run: what was asked, what came of it, against what and on which machine."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    created: str
+    comparable: bool
+    not_comparable_because: str | None
+    recipe: RecipeInfo
+    model: ModelInfo
+    suite: SuiteInfo
+    baseline: Side
+    candidate: Side
+    delta: Delta
+    environment: Environment
+    verdict: str
+    timings_s: dict[str, float]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _encodable(cls, data: Any) -> Any:
+        return encodable(data)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read results from a file, or from the run folder that holds one.
+
+        Raises:
+            UsageError: Missing or broken file, another schema version, or a key that is missing or wrong.
+        """
+        path = Path(path)
+        file = path / RESULTS_FILE if path.is_dir() else path
+        try:
+            data = json.loads(file.read_bytes())
+        except FileNotFoundError as error:
+            raise UsageError(
+                "no results here", place=str(file), remedy="name a run folder or its results.json"
+            ) from error
+        except OSError as error:
+            raise UsageError(
+                f"cannot read: {error.strerror}", place=str(file), remedy="check its permissions"
+            ) from error
+        except (json.JSONDecodeError, RecursionError) as error:
+            line = f":{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+            raise UsageError("not valid JSON", place=f"{file}{line}", remedy=_AGAIN) from error
+        except UnicodeDecodeError as error:
+            raise UsageError("not UTF-8 text", place=str(file), remedy=_AGAIN) from error
+        return cls.from_json(data, place=str(file))
+
+    @classmethod
+    def from_json(cls, data: object, *, place: str = RESULTS_FILE) -> Self:
+        """Check decoded JSON, version first: an old reader should name the version, not a hundred missing keys."""
+        if not isinstance(data, dict) or "schema_version" not in data:
+            raise UsageError(
+                "not a results file: no schema_version",
+                place=place,
+                remedy="name the results.json of a run, not another JSON file",
+            )
+        version = data["schema_version"]
+        if type(version) is not int or version != SCHEMA_VERSION:
+            raise UsageError(
+                f"schema_version {version!r} is unknown, this package reads {SCHEMA_VERSION}",
+                place=place,
+                remedy="use the version of fastwhisper_compress that wrote it, or run the recipe again",
+            )
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first, *others = error.errors(include_url=False, include_input=False)
+            where = ".".join(map(str, first["loc"]))
+            more = f" (and {len(others)} more)" if others else ""
+            raise UsageError(f"{first['msg']}{more}", place=f"{place}: {where}", remedy=_AGAIN) from error
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON of ``results.json``: tuples are lists, ``pass`` is spelt ``pass``."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def save(self, path: str | Path) -> Path:
+        """Write ``results.json`` whole or not at all; a folder gets the usual file name."""
+        path = Path(path)
+        text = json.dumps(self.to_json(), ensure_ascii=False, indent=2, allow_nan=False)
+        return write_text(path / RESULTS_FILE if path.is_dir() else path, text + "\n")

@@ -1,0 +1,123 @@
+"""ONNX Runtime sessions on exactly the provider that was asked for."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastwhisper_compress.errors import BackendError, ProviderError, ResourceError, UnsafeInputError
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_PROVIDER_OPTIONS = {"cpu": {}, "cuda": {"use_tf32": "0"}}  # TF32 would round FP32 products to 10 bits
+
+# Operators that only move integers and shapes about; ONNX Runtime keeps them on the CPU by design.
+_PLUMBING = {
+    *("Shape", "Slice", "Concat", "Add", "Sub", "Squeeze", "Unsqueeze", "Cast", "Range", "Greater", "Where"),
+    *("Constant", "ConstantOfShape", "Identity", "MemcpyToHost", "MemcpyFromHost"),
+}
+
+
+def open_session(
+    graph: Path, provider: str, threads: int | None = None, *, optimise: bool = True
+) -> ort.InferenceSession:
+    """Open a graph.
+
+    Args:
+        graph: The ``.onnx`` file; its weights are mapped from the file beside it.
+        provider: ``cpu`` or ``cuda``.
+        threads: Of the CPU provider; None takes one a core.
+        optimise: False leaves the graph as it was written.
+
+    Raises:
+        BackendError: ONNX Runtime is missing, twice installed, or without the provider.
+        ProviderError: A computing node landed on another provider.
+        ResourceError: Out of memory.
+        UnsafeInputError: The file is not a graph that loads.
+    """
+    ort = require_provider(provider)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    # Activations are allocated as they are needed and given back: an arena would keep the encoder's for good.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if provider != "cpu":
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    try:
+        session = ort.InferenceSession(
+            str(graph), options, providers=[(PROVIDERS[provider], _PROVIDER_OPTIONS[provider])]
+        )
+    except MemoryError as error:
+        raise ResourceError("out of memory while loading", place=str(graph), remedy="use a smaller recipe") from error
+    except Exception as error:  # ONNX Runtime's own exceptions share no base class of theirs
+        text = str(error).splitlines()[0][:300]
+        if "bad_alloc" in text or "Failed to allocate memory" in text:
+            raise ResourceError(
+                "out of memory while loading", place=str(graph), remedy="use a smaller recipe"
+            ) from error
+        raise UnsafeInputError(f"does not load: {text}", place=str(graph), remedy="run the recipe again") from error
+    if provider != "cpu":
+        _refuse_strays(session, graph, provider)
+    return session
+
+
+def require_provider(provider: str) -> ort:
+    """Import an ONNX Runtime that has the provider.
+
+    Raises:
+        BackendError: There is none.
+    """
+    ort = import_onnxruntime()
+    if PROVIDERS[provider] not in ort.get_available_providers():
+        raise BackendError(
+            f"this ONNX Runtime has no {PROVIDERS[provider]}",
+            place=f"--provider {provider}",
+            remedy="install fastwhisper-compress[gpu] instead of [cpu], or use --provider cpu",
+        )
+    return ort
+
+
+def import_onnxruntime() -> ort:
+    """Import ONNX Runtime, refusing an environment that holds two of them."""
+    found = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
+    if len(found) > 1:
+        raise BackendError(
+            "two ONNX Runtimes are installed and overwrite each other's files: " + " and ".join(found),
+            remedy="pip uninstall -y onnxruntime onnxruntime-gpu, then install one of the extras [cpu] or [gpu]",
+        )
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(
+            "ONNX Runtime is not installed", remedy="pip install 'fastwhisper-compress[cpu]' (or [gpu])"
+        ) from error
+    return onnxruntime
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _refuse_strays(session: ort.InferenceSession, graph: Path, provider: str) -> None:
+    """Raise if a node that computes was given to another provider than asked."""
+    for subgraph in session.get_provider_graph_assignment_info():
+        if subgraph.ep_name == PROVIDERS[provider]:
+            continue
+        for node in subgraph.get_nodes():
+            if node.op_type not in _PLUMBING:
+                raise ProviderError(
+                    f"{node.op_type} runs on {subgraph.ep_name}, not on {PROVIDERS[provider]}",
+                    place=f"{graph.name}:{node.name}",
+                    remedy="use another precision for this module, or --provider cpu",
+                )

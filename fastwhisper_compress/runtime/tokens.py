@@ -1,0 +1,57 @@
+"""Token ids to text: the byte-level vocabulary of GPT-2 (Radford et al. 2019), read from ``tokenizer.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from fastwhisper_compress.errors import UnsafeInputError
+
+
+class Vocabulary:
+    """The bytes behind every token id; special tokens have none."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = pieces
+
+    @classmethod
+    def load(cls, path: Path) -> Vocabulary:
+        """Read a Hugging Face ``tokenizer.json``.
+
+        Raises:
+            UnsafeInputError: It is not a byte-level vocabulary.
+        """
+        try:
+            tokenizer = json.loads(path.read_text(encoding="utf-8"))
+            vocabulary: dict[str, int] = tokenizer["model"]["vocab"]
+            special = {int(token["id"]) for token in tokenizer["added_tokens"]}
+            to_byte = _byte_of_character()
+            pieces = [b""] * (max(vocabulary.values()) + 1)
+            for text, token in vocabulary.items():
+                if token not in special:
+                    pieces[token] = bytes(to_byte[character] for character in text)
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            raise UnsafeInputError(
+                f"not a byte-level tokenizer ({type(error).__name__}: {error})",
+                place=str(path),
+                remedy="run the recipe again",
+            ) from None
+        return cls(pieces)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Return the text of some tokens; bytes that are not UTF-8 become U+FFFD, special tokens nothing."""
+        known = len(self._pieces)
+        return b"".join(self._pieces[t] for t in tokens if t < known).decode("utf-8", errors="replace")
+
+
+def _byte_of_character() -> dict[str, int]:
+    """Return the byte that each printable stand-in character of the vocabulary means.
+
+    Printable Latin-1 bytes stand for themselves; the others, in order, for the characters from U+0100 on.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    mapping = {chr(byte): byte for byte in printable}
+    others = (byte for byte in range(256) if byte not in set(printable))
+    mapping.update({chr(0x100 + i): byte for i, byte in enumerate(others)})
+    return mapping

@@ -1,0 +1,141 @@
+"""An artifact as a Python object: samples in, text and tokens out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastwhisper_compress.errors import AudioError
+from fastwhisper_compress.runtime.audio import SAMPLE_RATE
+from fastwhisper_compress.runtime.decode import Decoder, prompt_tokens
+from fastwhisper_compress.runtime.manifest import Manifest, read_manifest
+from fastwhisper_compress.runtime.session import open_session
+from fastwhisper_compress.runtime.tokens import Vocabulary
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was heard.
+
+    Attributes:
+        text: The words.
+        tokens: Their token ids, without prompt and end of text.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+
+
+def load_artifact(folder: Path | str, *, threads: int | None = None, provider: str | None = None) -> Transcriber:
+    """Open an artifact on the provider that it was written for.
+
+    Args:
+        folder: The ``--out`` folder of a run.
+        provider: ``cpu`` or ``cuda``; None takes what the artifact was written for, and nothing else is accepted.
+        threads: Of the CPU provider; None takes one a core.
+
+    Raises:
+        ArtifactError: The folder is no artifact, or files are missing.
+        UnsafeInputError: A file is damaged.
+        BackendError: ONNX Runtime or its provider is missing.
+        ProviderError: A node cannot run on the provider.
+        ResourceError: Out of memory.
+    """
+    return Transcriber(read_manifest(Path(folder), provider), threads=threads)
+
+
+class Transcriber:
+    """A loaded artifact. One call at a time: its buffers are its own."""
+
+    def __init__(self, manifest: Manifest, *, threads: int | None = None) -> None:
+        import onnxruntime as ort
+
+        self.manifest = manifest
+        provider = manifest.provider
+        self._vocabulary = Vocabulary.load(manifest.folder / "tokenizer.json")
+        self._log_mel = open_session(manifest.graphs["log_mel"], "cpu", threads)
+        self._encoder = open_session(manifest.graphs["encoder"], provider, threads)
+        decoder = open_session(manifest.graphs["decoder"], provider, threads)
+        self._max_samples = self._log_mel.get_outputs()[0].shape[-1] * SAMPLE_RATE // 100  # frames of 10 ms
+
+        self._cross: dict[str, ort.OrtValue] = {}
+        self._hidden_shape = [1, *self._encoder.get_outputs()[0].shape[1:]]
+        for node in self._encoder.get_outputs():
+            if node.name.startswith("cross_"):
+                dtype = np.float16 if node.type == "tensor(float16)" else np.float32
+                buffer = ort.OrtValue.ortvalue_from_shape_and_type([1, *node.shape[1:]], dtype, provider)
+                self._cross[node.name] = buffer
+        self._decoder = Decoder(decoder, manifest.decoding, self._cross)
+
+    def transcribe(self, samples: np.ndarray, *, language: str | None = None, task: str = "transcribe") -> Transcript:
+        """Transcribe one clip.
+
+        Args:
+            samples: float32 (n,), 16 kHz, mono, at most 30 s.
+            language: Code such as ``de``; None means English.
+            task: ``transcribe``, or ``translate`` into English.
+
+        Raises:
+            AudioError: Wrong shape or type, or longer than 30 s.
+            UsageError: The model does not know the language or task.
+        """
+        prompt = prompt_tokens(self.manifest.decoding, language, task)
+        self.encode(samples)
+        tokens = self._decoder.greedy(prompt)
+        return Transcript(self._vocabulary.decode(tokens).strip(), tokens)
+
+    def log_mel(self, samples: np.ndarray, *, check: bool = True) -> np.ndarray:
+        """Return the log-mel spectrogram, float32 (1, n_mels, frames), of float32 samples (n,).
+
+        What is longer than 30 s is refused, or with ``check=False`` cut.
+        """
+        if check:
+            self._check(samples)
+        mel: np.ndarray = self._log_mel.run(None, {"audio": samples[None]})[0]
+        return mel
+
+    def encode(self, samples: np.ndarray, *, hidden: bool = False) -> np.ndarray | None:
+        """Run the encoder into the buffers that the decoder reads.
+
+        Args:
+            samples: float32 (n,), 16 kHz, mono.
+            hidden: Whether to return the encoder's output too, float32 (1, audio length, d_model).
+        """
+        import onnxruntime as ort
+
+        binding = self._encoder.io_binding()
+        binding.bind_cpu_input("mel", self.log_mel(samples))
+        for name, buffer in self._cross.items():
+            binding.bind_ortvalue_output(name, buffer)
+        output = np.empty(self._hidden_shape, np.float32) if hidden else None
+        if output is not None:
+            binding.bind_ortvalue_output("hidden", ort.OrtValue.ortvalue_from_numpy(output))
+        self._encoder.run_with_iobinding(binding)
+        return output
+
+    def forced_logits(self, prompt: tuple[int, ...], tokens: tuple[int, ...]) -> np.ndarray:
+        """Return the logits behind the prompt and behind each given token, for the audio encoded last.
+
+        Shapes: float32 (1 + len(tokens), n_vocab).
+        """
+        rows = [self._decoder.start(prompt).copy()]
+        rows += [self._decoder.step(token).copy() for token in tokens]
+        return np.stack(rows)
+
+    def _check(self, samples: np.ndarray) -> None:
+        if samples.ndim != 1 or samples.dtype != np.float32:
+            raise AudioError(
+                f"expected float32 samples of shape (n,), got {samples.dtype} {samples.shape}",
+                remedy="use fastwhisper_compress.runtime.audio.read_audio",
+            )
+        if samples.size > self._max_samples:
+            raise AudioError(
+                f"the clip lasts {samples.size / SAMPLE_RATE:.1f} s, more than {self._max_samples / SAMPLE_RATE:.0f} s",
+                remedy="cut it into shorter clips",
+            )

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+
+from fastwhisper_compress.errors import RecipeError
+from fastwhisper_compress.recipe import check_against, list_recipes, load_recipe
+
+from .conftest import whisper_modules
+
+HEAD = "version: 1\nname: x\npasses:\n"
+
+
+@pytest.mark.parametrize("depths", [(3, 2), (4, 4), (32, 4), (1, 1)])
+@pytest.mark.parametrize("name", list_recipes())
+def test_shipped_recipes_fit_every_whisper(name, depths):
+    loaded = load_recipe(name)
+    selections = check_against(loaded, whisper_modules(*depths))
+    assert len(selections) == len(loaded.recipe.passes)
+    assert all(selections)
+
+
+def test_two_precisions_for_one_module(write, modules):
+    name = write(HEAD + '- pass: int8_dynamic\n- pass: fp16\n  targets: [encoder.conv1, "*.fc1"]\n')
+    with pytest.raises(RecipeError) as caught:
+        check_against(load_recipe(name), modules)
+    assert str(caught.value).startswith(
+        "x.yaml:6:28: 'fp16' claims 5 modules (encoder.layers.0.fc1, ...) that 'int8_dynamic' already claims at x.yaml:4:3\n"
+    )
+    assert "ignore" in str(caught.value.remedy)
+
+
+def test_one_module_claimed_from_the_command_line(write, modules):
+    name = write(
+        HEAD
+        + '- {pass: weight_only, bits: 4, targets: ["*.layers.*"]}\n- {pass: int8_dynamic, targets: [decoder.embed_tokens]}\n'
+    )
+    check_against(load_recipe(name), modules)
+    with pytest.raises(RecipeError) as caught:
+        check_against(load_recipe(name, ["passes.1.targets.0=encoder.layers.0.fc1"]), modules)
+    assert str(caught.value).startswith(
+        "-o passes.1.targets.0: 'int8_dynamic' claims encoder.layers.0.fc1 that 'weight_only' already claims at x.yaml:4:42"
+    )
+
+
+def test_pruning_and_precision_may_meet(write, modules):
+    text = "- {pass: prune, granularity: ffn, amount: 0.1}\n- pass: fp16\n- pass: fuse\n"
+    pruned, halved, fused = check_against(load_recipe(write(HEAD + text)), modules)
+    assert set(pruned) < set(halved) & set(fused)
+
+
+def test_everything_wrong_is_reported_together(write, modules):
+    text = "- {pass: fp16, targets: [encodr, decoder]}\n- {pass: int8_dynamic, ignore: [nothing]}\n"
+    with pytest.raises(RecipeError) as caught:
+        check_against(load_recipe(write(HEAD + text)), modules)
+    message = caught.value.message
+    assert message.startswith("3 problems\n")
+    for start in (
+        "x.yaml:4:26: the pattern 'encodr'",
+        "x.yaml:5:33: the pattern 'nothing'",
+        "x.yaml:5:3: 'int8_dynamic' claims",
+    ):
+        assert start in message
+
+
+def test_a_recipe_without_passes_compresses_nothing(write, modules):
+    assert check_against(load_recipe(write("version: 1\nname: x\npasses: []\n")), modules) == ()

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fastwhisper_compress.recipe import (
+    PASSES,
+    Recipe,
+    check_against,
+    find_recipe,
+    json_schema_text,
+    list_recipes,
+    load_recipe,
+)
+
+FIRST_LINE = "# yaml-language-server: $schema=recipe.schema.json"
+
+
+def test_the_shipped_recipes():
+    names = ["fp16", "fp32", "int4_weight_only", "int8_attn_fp16", "int8_dynamic", "int8_weight_only", "prune_l1_20"]
+    assert list(list_recipes()) == names
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_each_names_its_schema_itself_and_its_purpose(name):
+    path = find_recipe(name)
+    recipe = load_recipe(name).recipe
+    assert path.read_text(encoding="utf-8").splitlines()[0] == FIRST_LINE
+    assert recipe.name == name
+    assert len(recipe.description) > 80
+    assert (recipe.model, recipe.suite, recipe.provider) == ("openai/whisper-tiny.en", "demo", "cpu")
+    assert [pass_.pass_ for pass_ in recipe.passes].count("fuse") == 1
+
+
+def claims(name, modules):
+    loaded = load_recipe(name)
+    pairs = zip(loaded.recipe.passes, check_against(loaded, modules), strict=True)
+    return {path: pass_ for pass_, paths in pairs if pass_.stage == "precision" for path in paths}
+
+
+@pytest.mark.parametrize("name", ["fp16", "int8_dynamic", "int8_attn_fp16", "int8_weight_only", "int4_weight_only"])
+def test_compressing_recipes_leave_no_weight_in_full_precision(name, modules):
+    weights = {m.path for m in modules if m.kind in {"linear", "embedding", "conv", "positions"}}
+    assert set(claims(name, modules)) == weights
+
+
+def test_attention_keeps_half_precision_and_the_rest_runs_in_8_bits(modules):
+    for path, pass_ in claims("int8_attn_fp16", modules).items():
+        kept = "_attn." in path or "conv" in path or "positions" in path
+        assert pass_.pass_ == ("fp16" if kept else "int8_dynamic"), path
+
+
+def test_four_bits_are_for_the_layers_alone(modules):
+    claimed = claims("int4_weight_only", modules)
+    assert claimed["decoder.embed_tokens"].bits == 8
+    assert all(claimed[path].bits == 4 for path in claimed if ".layers." in path)
+
+
+def test_the_committed_schema_is_current(repository):
+    committed = (repository / "recipes" / "recipe.schema.json").read_text(encoding="utf-8")
+    assert committed == json_schema_text(), "run: python scripts/make_schema.py"
+
+
+def test_the_schema_tells_editors_what_the_loader_holds_recipes_to():
+    schema = json.loads(json_schema_text())
+    assert schema["additionalProperties"] is False
+    assert set(schema["properties"]) == set(Recipe.model_fields)
+    assert set(schema["required"]) == {"version", "name", "passes"}
+    union = schema["properties"]["passes"]["items"]
+    assert set(union["discriminator"]["mapping"]) == set(PASSES)
+    for name, model in PASSES.items():
+        definition = schema["$defs"][model.__name__]
+        assert definition["additionalProperties"] is False
+        assert definition["properties"]["pass"]["const"] == name
+        assert definition["required"][0] == "pass"
+    for definition in [schema, *schema["$defs"].values()]:
+        assert all(key == "pass" or "description" in value for key, value in definition["properties"].items())
