@@ -32,7 +32,7 @@ DEMO = Path(__file__).resolve().parent.parent / "eval" / "demo"
 SEED = 20
 RATE_HZ = 16_000
 EDGE_S = 0.2  # of background before and after the words, as in any recording
-OPUS_COMPRESSION = 0.9  # libsndfile's 0..1 scale: about 28 kbit/s at 16 kHz, no worse for Whisper than FLAC
+OPUS_COMPRESSION = 0.9  # libsndfile's 0..1 scale: about 30 kbit/s at 16 kHz
 NOISE_SCALE, NOISE_W_SCALE = 0.5, 0.5  # a little under the voice's defaults: fewer slurred phonemes
 OGG_SERIAL = 0x46574331
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "tests" / "parity"))  # small_whisper.py, which several folders share
 CACHE = pytest.StashKey[str]()
 
 # On a busy machine the time of one example says nothing.

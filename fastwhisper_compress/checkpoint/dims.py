@@ -44,10 +44,9 @@ class Dims:
     n_audio_ctx: int = 1500
     n_text_ctx: int = 448
 
-    @property
-    def head_dim(self) -> int:
-        """Width of one attention head (64 in every released Whisper)."""
-        return self.d_model // self.encoder_heads
+    def head_dim(self, path: str) -> int:
+        """Width of one head of the attention at ``path`` (64 in every released Whisper)."""
+        return self.d_model // (self.encoder_heads if path.startswith("encoder.") else self.decoder_heads)
 
     @property
     def multilingual(self) -> bool:

@@ -62,7 +62,7 @@ def emit(checkpoint: Checkpoint, plan: Plan, folder: Path) -> Emission:
             "decoder": lambda e: write_decoder(e, dims),
         }
         for name, write in writers.items():
-            emitter = Emitter(Graph(name, weights), checkpoint.tensors, plan, dims.head_dim)
+            emitter = Emitter(Graph(name, weights), checkpoint.tensors, plan, dims)
             write(emitter)
             onnx.save(emitter.graph.model(), folder / GRAPHS[name])
             modules += emitter.ledger

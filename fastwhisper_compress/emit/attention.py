@@ -143,20 +143,20 @@ def _plain(e: Emitter, name: str, q: str, key: str, value: str, *, bias: str | N
     def step(op: str, inputs: list[str], label: str, **attributes: Any) -> str:
         return g.node(op, inputs, f"{name}.{label}", f"{name}.{label}", dtype=kind, **attributes)
 
-    scaled = step("Mul", [_split_heads(e, q, name), g.const(e.head_dim**-0.5, kind)], "scaled_query")
+    scaled = step("Mul", [_split_heads(e, q, name), g.const(e.dims.head_dim(name) ** -0.5, kind)], "scaled_query")
     turned = step("Transpose", [key], "turned_key", perm=[0, 1, 3, 2])
     scores = step("MatMul", [scaled, turned], "scores")
     if bias is not None:
         scores = step("Add", [scores, bias], "masked")
     shares = step("Softmax", [scores], "shares", axis=-1)
     heads = step("Transpose", [step("MatMul", [shares, value], "head_mix")], "by_position", perm=[0, 2, 1, 3])
-    return step("Reshape", [heads, g.const([0, 0, e.heads(name) * e.head_dim])], "mixed")
+    return step("Reshape", [heads, g.const([0, 0, e.heads(name) * e.dims.head_dim(name)])], "mixed")
 
 
 def _split_heads(e: Emitter, x: str, name: str) -> str:
     """Turn (batch, length, heads * head_dim) into (batch, heads, length, head_dim)."""
     g, kind = e.graph, e.graph.type_of(x)
-    shape = g.const([0, 0, e.heads(name), e.head_dim])
+    shape = g.const([0, 0, e.heads(name), e.dims.head_dim(name)])
     split = g.node("Reshape", [x, shape], f"{x}.split", f"{x}.split", dtype=kind)
     return g.node("Transpose", [split], f"{x}.heads", f"{x}.heads", dtype=kind, perm=[0, 2, 1, 3])
 

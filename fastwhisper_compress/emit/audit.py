@@ -56,6 +56,11 @@ def audit(folder: Path, modules: Iterable[Module], plan: Plan, written: Iterable
             or not _reaches(node, row.weight, producers)
         ):
             raise _off(module.path, f"is not multiplied by the node {row.node!r} as {precision.scheme}")
+        if node is not None and precision.scheme == "weight_only":
+            found = _blocks(node, producers, types)
+            if found != (precision.bits, precision.group_size):
+                planned = f"{precision.bits} bits in groups of {precision.group_size}"
+                raise _off(module.path, f"is planned as {planned}, written as {found}")
 
 
 def _reaches(node: onnx.NodeProto, weight: str, producers: dict[str, onnx.NodeProto]) -> bool:
@@ -67,6 +72,23 @@ def _reaches(node: onnx.NodeProto, weight: str, producers: dict[str, onnx.NodePr
         return value
 
     return weight in map(origin, node.input)
+
+
+def _blocks(
+    node: onnx.NodeProto, producers: dict[str, onnx.NodeProto], types: dict[str, int]
+) -> tuple[int, int] | None:
+    """Return the bits and the group size that a node multiplies with, None if its weight is not in blocks."""
+    if node.op_type == "MatMulNBits":
+        found = {attribute.name: attribute.i for attribute in node.attribute}
+        return found["bits"], found["block_size"]
+    for value in node.input:
+        source = producers.get(value)
+        while source is not None and source.op_type in ("Cast", "Transpose"):
+            source = producers.get(source.input[0])
+        if source is not None and source.op_type == "DequantizeLinear":
+            found = {attribute.name: attribute.i for attribute in source.attribute}
+            return (4 if types[source.input[0]] == TensorProto.UINT4 else 8), found["block_size"]
+    return None
 
 
 def _off(path: str, what: str) -> GateError:

@@ -42,7 +42,7 @@ def write_decoder(e: Emitter, dims: Dims) -> None:
         )
         heads = e.heads(f"{path}.self_attn")
         for name, present in ((f"present_key.{i}", key), (f"present_value.{i}", value)):
-            g.output(name, present, e.attention_type, ["batch", heads, dims.n_text_ctx, e.head_dim])
+            g.output(name, present, e.attention_type, ["batch", heads, dims.n_text_ctx, dims.head_dim(path)])
         stream = cross_attention(e, stream, path, f"{path}.final_layer_norm", audio=audio[i])
         stream = mlp(e, stream, path, after)
 
@@ -52,7 +52,7 @@ def write_decoder(e: Emitter, dims: Dims) -> None:
 
 
 def _pair(e: Emitter, prefix: str, attention: str, layer: int, length: int) -> tuple[str, str]:
-    shape: list[int | str] = ["batch", e.heads(attention), length, e.head_dim]
+    shape: list[int | str] = ["batch", e.heads(attention), length, e.dims.head_dim(attention)]
     key, value = (e.graph.input(f"{prefix}_{part}.{layer}", e.attention_type, shape) for part in ("key", "value"))
     return key, value
 

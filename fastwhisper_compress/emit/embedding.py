@@ -61,10 +61,9 @@ def _block_lookup(e: Emitter, ids: str, path: str, weight: np.ndarray, precision
     g, out = e.graph, f"{path}.lookup"
     group = precision.group_size
     blocks = block_quantise(weight, precision, path)
-    scales = g.tensor(f"{path}.row_scale", blocks.scale)
     table = g.tensor(f"{path}.rows", blocks.packed())
     if e.fused(path):
-        inputs = [table, ids, scales]
+        inputs = [table, ids, g.tensor(f"{path}.row_scale", blocks.scale)]
         if not blocks.symmetric:
             inputs.append(g.tensor(f"{path}.row_zero", blocks.packed_zero()))
         g.fusions["gather_block_quantized"] += 1

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastwhisper_compress.checkpoint.dims import Dims
 from fastwhisper_compress.emit.graph import FLOAT, FLOAT16, Graph
 from fastwhisper_compress.emit.precision import Plan, Precision
 
@@ -48,10 +49,10 @@ class Written:
 class Emitter:
     """Writes modules of one checkpoint into one graph, following one plan."""
 
-    def __init__(self, graph: Graph, tensors: Mapping[str, np.ndarray], plan: Plan, head_dim: int) -> None:
+    def __init__(self, graph: Graph, tensors: Mapping[str, np.ndarray], plan: Plan, dims: Dims) -> None:
         self.graph = graph
         self.plan = plan
-        self.head_dim = head_dim
+        self.dims = dims
         self.ledger: list[Written] = []
         self._tensors = tensors
 
@@ -83,7 +84,7 @@ class Emitter:
 
     def heads(self, attention: str) -> int:
         """Count the heads that an attention's weights really have: pruning may have removed some."""
-        return int(self._tensors[f"{attention}.q_proj.weight"].shape[0]) // self.head_dim
+        return int(self._tensors[f"{attention}.q_proj.weight"].shape[0]) // self.dims.head_dim(attention)
 
     def stored(self, path: str) -> tuple[str, int]:
         """Add a weight that only its storage makes smaller (a convolution, position embeddings).

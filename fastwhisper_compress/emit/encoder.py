@@ -38,7 +38,7 @@ def write_encoder(e: Emitter, dims: Dims) -> None:
         pair = cross_keys_values(e, hidden, f"decoder.layers.{i}")
         heads = e.heads(f"decoder.layers.{i}.encoder_attn")
         for name, value in zip((f"cross_key.{i}", f"cross_value.{i}"), pair, strict=True):
-            g.output(name, value, e.attention_type, ["batch", heads, dims.n_audio_ctx, e.head_dim])
+            g.output(name, value, e.attention_type, ["batch", heads, dims.n_audio_ctx, dims.head_dim("decoder.")])
 
 
 def positions(e: Emitter, path: str) -> str:

@@ -53,7 +53,7 @@ def _weights(checkpoint: Checkpoint, path: str, amount: float) -> _Pruned:
 
 def _heads(checkpoint: Checkpoint, path: str, amount: float) -> _Pruned:
     """Remove heads from q, k, v (rows) and out (columns); at least one stays."""
-    tensors, dim = checkpoint.tensors, checkpoint.dims.head_dim
+    tensors, dim = checkpoint.tensors, checkpoint.dims.head_dim(path)
     rows = [f"{path}.{letter}_proj" for letter in "qkv"]
     heads = tensors[f"{path}.q_proj.weight"].shape[0] // dim
     size = sum(_l1(tensors[f"{row}.weight"], axis=1) for row in rows) + _l1(tensors[f"{path}.out_proj.weight"], axis=0)

@@ -46,8 +46,10 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
 
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, ValueError) as error:
+    except (soundfile.LibsndfileError, ValueError, TypeError) as error:  # TypeError: headerless .raw
         raise _undecodable(path, error) from None
+    except MemoryError:
+        raise _undecodable(path, MemoryError("its header claims more samples than memory holds")) from None
     return samples, int(rate)
 
 

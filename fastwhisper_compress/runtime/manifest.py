@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastwhisper_compress.errors import ArtifactError, ProviderError, UnsafeInputError
+from fastwhisper_compress.errors import ArtifactError, FastWhisperError, ProviderError, UnsafeInputError
 
 FORMAT = "fastwhisper-compress/native"
 SCHEMA_VERSION = 1
@@ -28,6 +28,13 @@ class Decoding:
     suppress: tuple[int, ...]
     begin_suppress: tuple[int, ...]
     max_length: int
+
+    @property
+    def largest_id(self) -> int:
+        """The largest id that decoding may feed to the model or look up in its logits."""
+        optional = [token for token in (self.transcribe, self.translate) if token is not None]
+        prompt = [self.sot, self.eot, self.no_timestamps, *optional, *self.languages.values()]
+        return max(*prompt, *self.suppress, *self.begin_suppress)
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ def read_manifest(folder: Path, provider: str | None = None) -> Manifest:
             place=str(folder),
             remedy="give the --out folder of a finished run",
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"unreadable: {error}", place=str(path), remedy="run the recipe again") from None
     if not isinstance(raw, dict) or (raw.get("format"), raw.get("schema_version")) != (FORMAT, SCHEMA_VERSION):
         raise ArtifactError(
@@ -79,18 +86,20 @@ def read_manifest(folder: Path, provider: str | None = None) -> Manifest:
     try:
         ids = raw["decoding"]
         decoding = Decoding(
-            sot=int(ids["sot"]),
-            eot=int(ids["eot"]),
-            no_timestamps=int(ids["no_timestamps"]),
-            transcribe=_optional_int(ids["transcribe"]),
-            translate=_optional_int(ids["translate"]),
-            languages={str(code): int(token) for code, token in ids["languages"].items()},
-            suppress=tuple(int(token) for token in ids["suppress"]),
-            begin_suppress=tuple(int(token) for token in ids["begin_suppress"]),
-            max_length=int(ids["max_length"]),
+            sot=_count(ids["sot"]),
+            eot=_count(ids["eot"]),
+            no_timestamps=_count(ids["no_timestamps"]),
+            transcribe=_optional_count(ids["transcribe"]),
+            translate=_optional_count(ids["translate"]),
+            languages={str(code): _count(token) for code, token in ids["languages"].items()},
+            suppress=tuple(_count(token) for token in ids["suppress"]),
+            begin_suppress=tuple(_count(token) for token in ids["begin_suppress"]),
+            max_length=_count(ids["max_length"]),
         )
         graphs = {name: _inside(folder, str(raw["graphs"][name])) for name in _GRAPHS}
         written_for = str(raw["provider"])
+    except FastWhisperError:
+        raise  # some of ours are ValueErrors too
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnsafeInputError(
             f"damaged manifest ({type(error).__name__}: {error})", place=str(path), remedy="run the recipe again"
@@ -106,8 +115,14 @@ def read_manifest(folder: Path, provider: str | None = None) -> Manifest:
     return Manifest(folder, written_for, graphs, decoding)
 
 
-def _optional_int(value: Any) -> int | None:
-    return None if value is None else int(value)
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is no token id or length")
+    return value
+
+
+def _optional_count(value: Any) -> int | None:
+    return None if value is None else _count(value)
 
 
 def _inside(folder: Path, name: str) -> Path:

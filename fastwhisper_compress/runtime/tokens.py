@@ -8,6 +8,8 @@ from pathlib import Path
 
 from fastwhisper_compress.errors import UnsafeInputError
 
+_MOST_TOKENS = 1 << 20  # twenty times Whisper's: what lies beyond is a damaged file
+
 
 class Vocabulary:
     """The bytes behind every token id; special tokens have none."""
@@ -27,11 +29,14 @@ class Vocabulary:
             vocabulary: dict[str, int] = tokenizer["model"]["vocab"]
             special = {int(token["id"]) for token in tokenizer["added_tokens"]}
             to_byte = _byte_of_character()
-            pieces = [b""] * (max(vocabulary.values()) + 1)
+            size = max(vocabulary.values()) + 1
+            if size > _MOST_TOKENS:
+                raise ValueError(f"{size} tokens")  # noqa: TRY301 - one message for all that is wrong with the file
+            pieces = [b""] * size
             for text, token in vocabulary.items():
                 if token not in special:
                     pieces[token] = bytes(to_byte[character] for character in text)
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
             raise UnsafeInputError(
                 f"not a byte-level tokenizer ({type(error).__name__}: {error})",
                 place=str(path),

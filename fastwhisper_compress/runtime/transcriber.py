@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastwhisper_compress.errors import AudioError
+from fastwhisper_compress.errors import AudioError, UnsafeInputError
 from fastwhisper_compress.runtime.audio import SAMPLE_RATE
 from fastwhisper_compress.runtime.decode import Decoder, prompt_tokens
 from fastwhisper_compress.runtime.manifest import Manifest, read_manifest
@@ -17,6 +17,9 @@ from fastwhisper_compress.runtime.tokens import Vocabulary
 
 if TYPE_CHECKING:
     import onnxruntime as ort
+
+
+_LOUDEST = 1e6  # full scale is 1; the power spectrum of what lies far beyond overflows
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Transcriber:
         self._log_mel = open_session(manifest.graphs["log_mel"], "cpu", threads)
         self._encoder = open_session(manifest.graphs["encoder"], provider, threads)
         decoder = open_session(manifest.graphs["decoder"], provider, threads)
+        self._check_graphs(decoder)
         self._max_samples = self._log_mel.get_outputs()[0].shape[-1] * SAMPLE_RATE // 100  # frames of 10 ms
 
         self._cross: dict[str, ort.OrtValue] = {}
@@ -128,6 +132,23 @@ class Transcriber:
         rows += [self._decoder.step(token).copy() for token in tokens]
         return np.stack(rows)
 
+    def _check_graphs(self, decoder: ort.InferenceSession) -> None:
+        """Refuse a manifest that names other graphs than ours, or ids and lengths that they do not have."""
+        outputs = {node.name: node.shape for session in (self._encoder, decoder) for node in session.get_outputs()}
+        inputs = {node.name: node.shape for node in decoder.get_inputs()}
+        decoding = self.manifest.decoding
+        if not {"hidden", "logits", "past_key.0"} <= outputs.keys() | inputs.keys():
+            problem = "its graphs are not an encoder and a decoder of this format"
+        elif decoding.largest_id >= outputs["logits"][-1]:
+            problem = f"the token id {decoding.largest_id} is not one of the model's {outputs['logits'][-1]}"
+        elif decoding.max_length > inputs["past_key.0"][2]:
+            problem = f"max_length {decoding.max_length} is more than the {inputs['past_key.0'][2]} its cache holds"
+        else:
+            return
+        raise UnsafeInputError(
+            problem, place=str(self.manifest.folder / "manifest.json"), remedy="run the recipe again"
+        )
+
     def _check(self, samples: np.ndarray) -> None:
         if samples.ndim != 1 or samples.dtype != np.float32:
             raise AudioError(
@@ -136,6 +157,12 @@ class Transcriber:
             )
         if samples.size > self._max_samples:
             raise AudioError(
-                f"the clip lasts {samples.size / SAMPLE_RATE:.1f} s, more than {self._max_samples / SAMPLE_RATE:.0f} s",
+                f"the clip has {samples.size:,} samples, more than {self._max_samples:,} "
+                f"({self._max_samples / SAMPLE_RATE:.0f} s)",
                 remedy="cut it into shorter clips",
+            )
+        if not np.abs(samples).max(initial=0) <= _LOUDEST:  # false for NaN as well
+            raise AudioError(
+                f"holds samples that are not finite or beyond {_LOUDEST:.0e}",
+                remedy="give float32 samples between -1 and 1",
             )

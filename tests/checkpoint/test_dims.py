@@ -89,4 +89,4 @@ def test_absurd_dimensions_are_refused(formats, field, value):
 def test_multilingual_is_told_by_the_vocabulary(formats):
     assert not formats.dims(n_vocab=51_864).multilingual
     assert formats.dims(n_vocab=51_865).multilingual
-    assert formats.dims(d_model=384, encoder_heads=6).head_dim == 64
+    assert formats.dims(d_model=384, encoder_heads=6).head_dim("encoder.layers.0.self_attn") == 64
