@@ -7,16 +7,52 @@ Exit codes: 0 success, 1 a bug, 2 bad recipe or usage, 3 gate or parity failed, 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import traceback
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from fastwhisper_compress import __version__
-from fastwhisper_compress.errors import FastWhisperError
+from fastwhisper_compress.errors import FastWhisperError, ResourceError
+
+
+class _Commands(TyperGroup):
+    """The commands, and what is said when one of them is cut short."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            kept = ctx.invoked_subcommand in ("run", "eval")
+            hint = "; what is finished is kept, run the same command to go on" if kept else ""
+            typer.echo(f"interrupted{hint}", err=True)
+            raise typer.Exit(130) from None
+        except BrokenPipeError:  # whoever reads our output has seen enough, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            raise typer.Exit(0) from None
+
+
+class Provider(StrEnum):
+    """Where an artifact runs."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Task(StrEnum):
+    """What is written down."""
+
+    TRANSCRIBE = "transcribe"
+    TRANSLATE = "translate"
+
 
 app = typer.Typer(
+    cls=_Commands,
     name="fastwhisper-compress",
     help="Compress a Whisper checkpoint, export it to ONNX, and prove what that cost.",
     epilog="Exit codes: 0 success, 1 a bug, 2 bad recipe or usage, 3 gate or parity failed, 4 missing backend, "
@@ -33,6 +69,7 @@ Override = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Go to no hub: use local files and caches only.")]
+OwnProvider = Annotated[Provider | None, typer.Option(help="What it was written for, and the default.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores by default.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N utterances; marks results not comparable.")]
 
@@ -44,9 +81,19 @@ def main() -> None:
     except FastWhisperError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; finished stages are kept, run the same command to go on", err=True)
-        sys.exit(130)
+    except MemoryError:
+        typer.echo("error: out of memory\n  remedy: use a smaller model, or free memory", err=True)
+        sys.exit(ResourceError.exit_code)
+    except Exception:  # noqa: BLE001 - the last place where it can be told apart from a mistake of the user
+        traceback.print_exc()
+        typer.echo("this is a bug in fastwhisper-compress: please report it with the lines above", err=True)
+        sys.exit(1)
+
+
+def _setting(key: str, value: str | int) -> str:
+    """Write an option as an override; quoted where YAML would not take it for text, as a folder called 1 or [x]."""
+    plain = isinstance(value, int) or value[:1].isalpha() or value.startswith((".", "/", "~"))
+    return f"{key}={value if plain else json.dumps(value, ensure_ascii=False)}"
 
 
 def _version(wanted: bool) -> None:
@@ -68,7 +115,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Output folder; runs/RECIPE-MODEL by default.")] = None,
     model: Annotated[str | None, typer.Option(help="Checkpoint: id, folder or file.")] = None,
     suite: Annotated[str | None, typer.Option(help="Evaluation suite: name, manifest (.jsonl) or .yaml.")] = None,
-    provider: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    provider: Annotated[Provider | None, typer.Option(help="Where the artifact is to run.")] = None,
     threads: Threads = None,
     limit: Limit = None,
     offline: Offline = False,
@@ -81,7 +128,7 @@ def run(
     from fastwhisper_compress.pipeline.run import run as run_recipe
 
     named = {"model": model, "suite": suite, "provider": provider, "threads": threads}
-    overrides = [*(override or []), *(f"{key}={value}" for key, value in named.items() if value is not None)]
+    overrides = [*(override or []), *(_setting(key, value) for key, value in named.items() if value is not None)]
     with console.progress() as report:
         folder, results = run_recipe(Request(recipe, tuple(overrides), out, limit, offline), report)
     if as_json:
@@ -95,7 +142,7 @@ def run(
 def evaluate(
     artifact: Annotated[Path, typer.Argument(help="An artifact: the --out folder of a run.")],
     suite: Annotated[str, typer.Option(help="Evaluation suite: name, manifest (.jsonl) or .yaml.")] = "demo",
-    provider: Annotated[str | None, typer.Option(help="cpu or cuda; the artifact's own by default.")] = None,
+    provider: OwnProvider = None,
     threads: Threads = None,
     limit: Limit = None,
     offline: Offline = False,
@@ -135,8 +182,8 @@ def transcribe(
     artifact: Annotated[Path, typer.Argument(help="An artifact: the --out folder of a run.")],
     files: Annotated[list[Path], typer.Argument(help="Audio files of at most 30 s.")],
     language: Annotated[str | None, typer.Option(help="Spoken language, such as de; English by default.")] = None,
-    task: Annotated[str, typer.Option(help="transcribe, or translate into English.")] = "transcribe",
-    provider: Annotated[str | None, typer.Option(help="cpu or cuda; the artifact's own by default.")] = None,
+    task: Annotated[Task, typer.Option(help="translate writes English.")] = Task.TRANSCRIBE,
+    provider: OwnProvider = None,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
@@ -192,7 +239,7 @@ def validate(
     from fastwhisper_compress.errors import HubUnavailableError
     from fastwhisper_compress.recipe import check_against, load_recipe
 
-    overrides = [*(override or []), *([f"model={model}"] if model else [])]
+    overrides = [*(override or []), *([_setting("model", model)] if model else [])]
     loaded = load_recipe(recipe, overrides)
     name, selected, why = loaded.recipe.model, None, None
     try:

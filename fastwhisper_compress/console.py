@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,8 +57,9 @@ def _lines() -> Report:
         tenth = 10 * done // max(of, 1)
         if said.get(what) != tenth:
             said[what] = tenth
-            sys.stderr.write(f"{what} {done}/{of}\n" if of > 1 else f"{what}\n" if not done else "")
-            sys.stderr.flush()
+            with suppress(BrokenPipeError):  # nobody reads the progress; the work goes on
+                sys.stderr.write(f"{what} {done}/{of}\n" if of > 1 else f"{what}\n" if not done else "")
+                sys.stderr.flush()
 
     return show
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import fastwhisper_compress
 from fastwhisper_compress.checkpoint.dims import modules
-from fastwhisper_compress.checkpoint.model import Checkpoint
+from fastwhisper_compress.checkpoint.model import Checkpoint, Source
 from fastwhisper_compress.emit.artifact import GRAPHS, Emission, check_provider, emit
 from fastwhisper_compress.emit.audit import audit
 from fastwhisper_compress.emit.precision import Plan, Provider
@@ -20,7 +20,7 @@ from fastwhisper_compress.pipeline.gates import Gates
 from fastwhisper_compress.pipeline.provenance import package_versions
 from fastwhisper_compress.pipeline.store import Store, read_json, write_json
 from fastwhisper_compress.pipeline.verify import Clip, verify_compressed, verify_fp32, verify_loads
-from fastwhisper_compress.recipe.schema import BasePass, Recipe
+from fastwhisper_compress.recipe.schema import BasePass
 from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION
 from fastwhisper_compress.runtime.transcriber import load_artifact
 
@@ -33,25 +33,21 @@ _HASH_BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be made.
+    """What is to be made; two equal orders are one artifact.
 
     Attributes:
-        recipe: The recipe.
-        selections: For each of its passes, the module paths that it acts on.
+        passes: The recipe's passes.
+        selections: For each of them, the module paths that it acts on.
+        provider: Where the graphs will run.
+        seed: Of everything drawn at random.
+        gate: Least token agreement that the recipe asks for; None takes the shipped gates.
     """
 
-    recipe: Recipe
+    passes: tuple[BasePass, ...]
     selections: tuple[tuple[str, ...], ...]
-
-    @property
-    def passes(self) -> Sequence[BasePass]:
-        """The recipe's passes."""
-        return self.recipe.passes
-
-    @property
-    def provider(self) -> Provider:
-        """Where the graphs will run."""
-        return self.recipe.provider
+    provider: Provider
+    seed: int
+    gate: float | None
 
 
 class Builder:
@@ -82,12 +78,13 @@ class Builder:
         check_provider(compressed.plan)
         least = self._least(order, compressed.plan)
         spec = {
+            "model": [public_id(self._checkpoint.source), self._checkpoint.source.revision],
             "checkpoint": self._checkpoint.digest,
             "decoding": self._checkpoint.decoding.to_json(),
             "tokenizer": hashlib.sha256(self._checkpoint.tokenizer_json).hexdigest(),
             "passes": [_described(pass_, paths) for pass_, paths in zip(order.passes, order.selections, strict=True)],
             "provider": order.provider,
-            "seed": order.recipe.seed,
+            "seed": order.seed,
             "gate": least,
             "gates": asdict(self._gates),
             "baseline": None if baseline is None else baseline.name,
@@ -107,8 +104,7 @@ class Builder:
         return self._store.stage("artifact", spec, make)
 
     def _least(self, order: Order, plan: Plan) -> float:
-        gate = order.recipe.gate
-        return self._gates.token_agreement(plan.precision) if gate is None else gate.token_agreement
+        return self._gates.token_agreement(plan.precision) if order.gate is None else order.gate
 
     def _verify(self, folder: Path, baseline: Path | None, least: float) -> dict[str, Any]:
         artifact = load_artifact(folder)
@@ -132,7 +128,7 @@ class Builder:
             "schema_version": SCHEMA_VERSION,
             "package_version": fastwhisper_compress.__version__,
             "model": {
-                "id": checkpoint.source.id,
+                "id": public_id(checkpoint.source),
                 "digest": checkpoint.digest,
                 "revision": checkpoint.source.revision,
                 "parameters": checkpoint.n_parameters,
@@ -149,6 +145,12 @@ class Builder:
             "weight_bytes": sum(by_precision.values()),
             "weight_bytes_by_precision": dict(by_precision),
         }
+
+
+def public_id(source: Source) -> str:
+    """Return the model's id; of a local path the last part only, as the rest tells about this machine."""
+    path = Path(source.id).expanduser()
+    return path.resolve().name if str(path) == source.path else source.id
 
 
 def artifact_part(folder: Path) -> dict[str, Any]:

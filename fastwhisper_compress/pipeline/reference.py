@@ -42,22 +42,26 @@ class Reference:
             hidden: np.ndarray = self._model.model.encoder(self._torch.from_numpy(mel)).last_hidden_state.numpy()
         return hidden
 
-    def greedy(self, mel: np.ndarray, language: str, prompt: Sequence[int]) -> tuple[int, ...]:
-        """Return the text tokens that ``generate`` finds, without prompt and end of text."""
+    def greedy(self, hidden: np.ndarray, language: str, prompt: Sequence[int]) -> tuple[int, ...]:
+        """Return the text tokens that ``generate`` finds for an encoder's output, without prompt and end of text."""
+        from transformers.modeling_outputs import BaseModelOutput
+
         options = {"language": language, "task": "transcribe"} if self._multilingual else {}
+        encoded = BaseModelOutput(last_hidden_state=self._torch.from_numpy(hidden))
         with self._torch.no_grad():
-            found = self._model.generate(self._torch.from_numpy(mel), num_beams=1, do_sample=False, **options)
+            found = self._model.generate(encoder_outputs=encoded, num_beams=1, do_sample=False, **options)
         tokens = [int(token) for token in found[0]]
         if tokens[: len(prompt)] == list(prompt):
             tokens = tokens[len(prompt) :]
         end = self._model.generation_config.eos_token_id
         return tuple(tokens[: tokens.index(end)] if end in tokens else tokens)
 
-    def logits(self, mel: np.ndarray, prompt: Sequence[int], tokens: Sequence[int]) -> np.ndarray:
+    def logits(self, hidden: np.ndarray, prompt: Sequence[int], tokens: Sequence[int]) -> np.ndarray:
         """Return the logits behind the prompt and behind each token: float32 (1 + len(tokens), n_vocab)."""
+        encoded = (self._torch.from_numpy(hidden),)
         ids = self._torch.tensor([[*prompt, *tokens]])
         with self._torch.no_grad():
-            scores: np.ndarray = self._model(self._torch.from_numpy(mel), decoder_input_ids=ids).logits[0].numpy()
+            scores: np.ndarray = self._model(encoder_outputs=encoded, decoder_input_ids=ids).logits[0].numpy()
         return scores[len(prompt) - 1 :]
 
 

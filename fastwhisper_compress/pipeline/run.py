@@ -16,7 +16,7 @@ from fastwhisper_compress.checkpoint.dims import modules
 from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.evaluation.measure import Evaluation, compare, measure, restore
 from fastwhisper_compress.evaluation.suite import Suite, load_suite
-from fastwhisper_compress.pipeline.build import Builder, Order, Report, artifact_part
+from fastwhisper_compress.pipeline.build import Builder, Order, Report, artifact_part, public_id
 from fastwhisper_compress.pipeline.gates import Gates, load_gates
 from fastwhisper_compress.pipeline.output import check_output
 from fastwhisper_compress.pipeline.provenance import cpu_name, environment, package_versions, usable_cores
@@ -29,6 +29,7 @@ from fastwhisper_compress.runtime.audio import read_audio
 from fastwhisper_compress.runtime.session import require_provider
 
 _BASELINE_RECIPE = "fp32"
+_TOLD_APART = ("model", "suite", "provider")  # by name in the results; the paths behind the names are nobody's business
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,9 @@ def _baseline(provider: str) -> LoadedRecipe:
 
 
 def _order(loaded: LoadedRecipe, parts: Sequence[Any]) -> Order:
-    return Order(loaded.recipe, check_against(loaded, parts))
+    recipe = loaded.recipe
+    gate = None if recipe.gate is None else recipe.gate.token_agreement
+    return Order(tuple(recipe.passes), check_against(loaded, parts), recipe.provider, recipe.seed, gate)
 
 
 def _parity_clips(gates: Gates) -> list[Clip]:
@@ -215,10 +218,10 @@ def _results(
                 "digest": recipe.digest,
                 "provider": recipe.provider,
                 "passes": [pass_.model_dump(mode="json") for pass_ in recipe.passes],
-                "overrides": list(loaded.overrides),
+                "overrides": [one for one in loaded.overrides if one.partition("=")[0].strip() not in _TOLD_APART],
             },
             "model": {
-                "id": checkpoint.source.id,
+                "id": public_id(checkpoint.source),
                 "digest": checkpoint.digest,
                 "parameters": checkpoint.n_parameters,
                 "dims": asdict(checkpoint.dims),

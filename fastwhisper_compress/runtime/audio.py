@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SAMPLE_RATE = 16_000  # Hz
+_EXPORT = "export the file again, as WAV or FLAC"
 _CONTAINERS = frozenset({".m4a", ".mp4", ".webm", ".mkv", ".mov", ".aac", ".wma", ".3gp"})
 
 
@@ -30,6 +31,8 @@ def read_audio(path: Path | str) -> np.ndarray:
     if not path.is_file():
         raise AudioError("no such file", place=str(path), remedy="check the path")
     samples, rate = _decode_container(path) if path.suffix.lower() in _CONTAINERS else _decode(path)
+    if not samples.size:
+        raise AudioError("holds no samples", place=str(path), remedy="export the file again")
     if not np.isfinite(samples).all():
         raise AudioError("holds samples that are not finite", place=str(path), remedy="export the file again")
     mono = samples.mean(axis=1, dtype=np.float32)
@@ -65,10 +68,12 @@ def _decode_container(path: Path) -> tuple[np.ndarray, int]:
             remedy="pip install 'fastwhisper-compress[containers]', or convert the file to WAV or FLAC",
         ) from error
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="ignore") as container:  # titles in Latin-1 are common
             if not container.streams.audio:
                 raise AudioError("has no audio stream", place=str(path), remedy="give a file with sound")
             stream = container.streams.audio[0]
+            if stream.codec_context is None:
+                raise AudioError("its audio is in no format that FFmpeg knows", place=str(path), remedy=_EXPORT)
             resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
 
             def blocks() -> Iterator[np.ndarray]:
@@ -86,4 +91,4 @@ def _decode_container(path: Path) -> tuple[np.ndarray, int]:
 
 def _undecodable(path: Path, error: Exception) -> AudioError:
     reason = "empty file" if path.stat().st_size == 0 else str(error).splitlines()[0]
-    return AudioError(f"cannot be decoded: {reason}", place=str(path), remedy="export the file again, as WAV or FLAC")
+    return AudioError(f"cannot be decoded: {reason}", place=str(path), remedy=_EXPORT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,11 +40,13 @@ def open_session(
         UnsafeInputError: The file is not a graph that loads.
     """
     ort = require_provider(provider)
+    _share_arena()
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    # Activations are allocated as they are needed and given back: an arena would keep the encoder's for good.
-    options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    # The three sessions of an artifact run one after another: threads of one must not spin while the next one computes.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if threads is not None:
@@ -63,6 +66,12 @@ def open_session(
                 "out of memory while loading", place=str(graph), remedy="use a smaller recipe"
             ) from error
         raise UnsafeInputError(f"does not load: {text}", place=str(graph), remedy="run the recipe again") from error
+    if PROVIDERS[provider] not in session.get_providers():
+        raise ProviderError(
+            f"{PROVIDERS[provider]} did not start, ONNX Runtime fell back to {', '.join(session.get_providers())}",
+            place=f"--provider {provider}",
+            remedy="check the driver and the CUDA libraries (`doctor` names the versions), or use --provider cpu",
+        )
     if provider != "cpu":
         _refuse_strays(session, graph, provider)
     return session
@@ -99,6 +108,20 @@ def import_onnxruntime() -> ort:
             "ONNX Runtime is not installed", remedy="pip install 'fastwhisper-compress[cpu]' (or [gpu])"
         ) from error
     return onnxruntime
+
+
+@cache
+def _share_arena() -> None:
+    """Give all sessions of this process one arena, so that the decoder reuses what the encoder has given back.
+
+    It starts as one large region: memory that is never touched costs nothing, while activations that grow from block to
+    block would leave holes between many small regions. Chunks are split for the same reason.
+    """
+    import onnxruntime as ort
+
+    place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    sizes = {"initial_chunk_size_bytes": 1 << 27, "max_dead_bytes_per_chunk": 1 << 16}
+    ort.create_and_register_allocator(place, ort.OrtArenaCfg(sizes))
 
 
 def _installed(distribution: str) -> bool:

@@ -12,6 +12,7 @@ from fastwhisper_compress.errors import AudioError, UnsafeInputError
 from fastwhisper_compress.runtime.audio import SAMPLE_RATE
 from fastwhisper_compress.runtime.decode import Decoder, prompt_tokens
 from fastwhisper_compress.runtime.manifest import Manifest, read_manifest
+from fastwhisper_compress.runtime.memory import release_free_memory
 from fastwhisper_compress.runtime.session import open_session
 from fastwhisper_compress.runtime.tokens import Vocabulary
 
@@ -66,6 +67,7 @@ class Transcriber:
         self._encoder = open_session(manifest.graphs["encoder"], provider, threads)
         decoder = open_session(manifest.graphs["decoder"], provider, threads)
         self._check_graphs(decoder)
+        release_free_memory()
         self._max_samples = self._log_mel.get_outputs()[0].shape[-1] * SAMPLE_RATE // 100  # frames of 10 ms
 
         self._cross: dict[str, ort.OrtValue] = {}

@@ -60,7 +60,6 @@ def test_the_command_is_installed(installed, tmp_path):
     assert "recipe" in done.stdout
 
 
-@pytest.mark.slow
 def test_a_shipped_recipe_runs_by_name_from_any_folder(installed, tmp_path):
     out = tmp_path / "out"
     arguments = ("run", "int8_attn_fp16", "--limit", "2", "--out", str(out))

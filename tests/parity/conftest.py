@@ -1,0 +1,41 @@
+"""The real tiny.en, emitted in the precisions that several tests look at."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+from small_whisper import recipe_plan, write_artifact
+
+from fastwhisper_compress.checkpoint import open_checkpoint
+from fastwhisper_compress.evaluation.suite import load_suite
+from fastwhisper_compress.recipe import find_recipe, load_recipe
+from fastwhisper_compress.runtime import load_artifact
+from fastwhisper_compress.runtime.audio import read_audio
+
+
+@pytest.fixture(scope="session")
+def tiny_en():
+    """The checkpoint of the weights package."""
+    return open_checkpoint("openai/whisper-tiny.en", offline=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tiny_en, tmp_path_factory):
+    """A function: recipe name, fused? -> the opened artifact."""
+
+    @cache
+    def tiny_artifact_(recipe, *, fuse=True):
+        compressed = recipe_plan(tiny_en, load_recipe(find_recipe(recipe)).recipe, fuse=fuse)
+        folder = tmp_path_factory.mktemp("tiny_en") / "artifact"
+        write_artifact(compressed.checkpoint, compressed.plan, folder)
+        return load_artifact(folder, threads=2)
+
+    return tiny_artifact_
+
+
+@pytest.fixture(scope="session")
+def clips():
+    """Two utterances of the demo suite, a short and a long one: id to samples."""
+    wanted = ("numbers-02", "long-05")
+    return {u.id: read_audio(u.audio) for u in load_suite("demo").utterances if u.id in wanted}
