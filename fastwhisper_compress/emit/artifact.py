@@ -17,7 +17,7 @@ from fastwhisper_compress.emit.encoder import write_encoder
 from fastwhisper_compress.emit.graph import Graph, WeightFile
 from fastwhisper_compress.emit.log_mel import write_log_mel
 from fastwhisper_compress.emit.precision import Plan
-from fastwhisper_compress.errors import ProviderError
+from fastwhisper_compress.errors import ProviderError, RecipeError
 
 GRAPHS = {"log_mel": "onnx/log_mel.onnx", "encoder": "onnx/encoder.onnx", "decoder": "onnx/decoder.onnx"}
 WEIGHTS = "onnx/weights.bin"
@@ -48,7 +48,7 @@ def emit(checkpoint: Checkpoint, plan: Plan, folder: Path) -> Emission:
         ProviderError: The plan's provider has no kernel for one of its precisions.
         RecipeError: A group size does not divide a module's inputs.
     """
-    check_provider(plan)
+    check_plan(checkpoint, plan)
     dims = checkpoint.dims
     (folder / "onnx").mkdir()
     modules: list[Written] = []
@@ -72,13 +72,24 @@ def emit(checkpoint: Checkpoint, plan: Plan, folder: Path) -> Emission:
     return Emission(tuple(modules), dict(sorted(fusions.items())))
 
 
-def check_provider(plan: Plan) -> None:
-    """Refuse a precision that the provider would only run by falling back to another one."""
-    if plan.provider == "cuda":
-        for path, precision in plan.precision.items():
-            if precision.scheme == "int8_dynamic":
-                raise ProviderError(
-                    "CUDA has no kernel for int8_dynamic; ONNX Runtime would run it on the CPU",
-                    place=path,
-                    remedy="use the pass weight_only with bits: 8, or --provider cpu",
-                )
+def check_plan(checkpoint: Checkpoint, plan: Plan) -> None:
+    """Refuse a plan that cannot be written as it stands.
+
+    Raises:
+        ProviderError: A precision that the provider would only run by falling back to another one.
+        RecipeError: A group size does not divide a module's inputs.
+    """
+    for path, precision in plan.precision.items():
+        if plan.provider == "cuda" and precision.scheme == "int8_dynamic":
+            raise ProviderError(
+                "CUDA has no kernel for int8_dynamic; ONNX Runtime would run it on the CPU",
+                place=path,
+                remedy="use the pass weight_only with bits: 8, or --provider cpu",
+            )
+        inputs = checkpoint.tensors[f"{path}.weight"].shape[1]
+        if precision.scheme == "weight_only" and inputs % precision.group_size:
+            raise RecipeError(
+                f"group_size {precision.group_size} does not divide its {inputs} inputs",
+                place=path,
+                remedy="choose a group_size that divides it, such as 32, for this module",
+            )

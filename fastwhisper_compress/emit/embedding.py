@@ -12,9 +12,9 @@ from onnx import TensorProto
 
 from fastwhisper_compress.emit.emitter import Emitter
 from fastwhisper_compress.emit.graph import FLOAT, MS
-from fastwhisper_compress.emit.linear import Parts, block_quantise, write_linear
+from fastwhisper_compress.emit.linear import Parts, write_linear
 from fastwhisper_compress.emit.precision import Precision
-from fastwhisper_compress.emit.quantize import per_channel_int8
+from fastwhisper_compress.emit.quantize import blockwise, per_channel_int8
 
 
 def token_embedding(e: Emitter, ids: str, path: str) -> str:
@@ -60,7 +60,7 @@ def _block_lookup(e: Emitter, ids: str, path: str, weight: np.ndarray, precision
     """Write the lookup from a block-quantised table: gather bytes, scales and zero points, then dequantise the rows."""
     g, out = e.graph, f"{path}.lookup"
     group = precision.group_size
-    blocks = block_quantise(weight, precision, path)
+    blocks = blockwise(weight, precision.bits, group, symmetric=precision.symmetric)
     table = g.tensor(f"{path}.rows", blocks.packed())
     if e.fused(path):
         inputs = [table, ids, g.tensor(f"{path}.row_scale", blocks.scale)]

@@ -25,7 +25,6 @@ from fastwhisper_compress.emit.emitter import Emitter
 from fastwhisper_compress.emit.graph import FLOAT, FLOAT16, INT32, MS
 from fastwhisper_compress.emit.precision import Precision
 from fastwhisper_compress.emit.quantize import Blocks, blockwise, pack4, per_channel_int8
-from fastwhisper_compress.errors import RecipeError
 
 _INT8_COMPUTE = 4  # MatMulNBits accuracy_level: activations are quantised to INT8 block by block
 
@@ -173,7 +172,8 @@ def _int8_dynamic(e: Emitter, x: str, parts: Parts, added: str | None, tied: str
 
 def _weight_only(e: Emitter, x: str, parts: Parts, added: str | None, tied: str | None) -> _Result:
     g, name = e.graph, parts.name
-    blocks = block_quantise(parts.weight, parts.precision, tied or name)
+    precision = parts.precision
+    blocks = blockwise(parts.weight, precision.bits, precision.group_size, symmetric=precision.symmetric)
     kind = e.compute_type(parts.precision)
     out_width, in_width = parts.weight.shape
     scale = blocks.scale.astype(np.float16 if kind == FLOAT16 else np.float32)
@@ -207,17 +207,6 @@ def _weight_only(e: Emitter, x: str, parts: Parts, added: str | None, tied: str 
     turned = g.node("Transpose", [dequantised], f"{name}.weight_t", f"{name}.transpose", dtype=kind, perm=[1, 0])
     out = g.node("MatMul", [x, turned], f"{name}.product", name, dtype=kind)
     return _add(e, out, added, name), "DequantizeLinear+MatMul", name, weight, stored
-
-
-def block_quantise(weight: np.ndarray, precision: Precision, path: str) -> Blocks:
-    """Quantise a weight in the blocks that its precision names; a group size that does not divide it is refused."""
-    if weight.shape[1] % precision.group_size:
-        raise RecipeError(
-            f"group_size {precision.group_size} does not divide its {weight.shape[1]} inputs",
-            place=path,
-            remedy="choose a group_size that divides it, such as 32, for this module",
-        )
-    return blockwise(weight, precision.bits, precision.group_size, symmetric=precision.symmetric)
 
 
 def dequantise(e: Emitter, blocks: Blocks, path: str, scale: np.ndarray, group_size: int) -> tuple[str, str]:

@@ -12,12 +12,12 @@ from typing import Any
 import fastwhisper_compress
 from fastwhisper_compress.checkpoint.dims import modules
 from fastwhisper_compress.checkpoint.model import Checkpoint, Source
-from fastwhisper_compress.emit.artifact import GRAPHS, Emission, check_provider, emit
+from fastwhisper_compress.emit.artifact import GRAPHS, Emission, check_plan, emit
 from fastwhisper_compress.emit.audit import audit
 from fastwhisper_compress.emit.precision import Plan, Provider
-from fastwhisper_compress.passes import Applied, apply
+from fastwhisper_compress.passes import Applied, Compressed, apply
 from fastwhisper_compress.pipeline.gates import Gates
-from fastwhisper_compress.pipeline.provenance import package_versions
+from fastwhisper_compress.pipeline.provenance import code_digest, package_versions
 from fastwhisper_compress.pipeline.store import Store, read_json, write_json
 from fastwhisper_compress.pipeline.verify import Clip, verify_compressed, verify_fp32, verify_loads
 from fastwhisper_compress.recipe.schema import BasePass
@@ -63,6 +63,17 @@ class Builder:
         self._report = report
         self._versions = package_versions(_NUMERICS)
 
+    def compress(self, order: Order) -> Compressed:
+        """Run an order's passes; what no provider or group size can honour is refused here, before any long work.
+
+        Raises:
+            ProviderError: The provider has no kernel for one of the precisions.
+            RecipeError: A group size does not divide a module's inputs.
+        """
+        compressed = apply(self._checkpoint, order.passes, order.selections, order.provider)
+        check_plan(compressed.checkpoint, compressed.plan)
+        return compressed
+
     def build(self, order: Order, baseline: Path | None) -> Path:
         """Return the folder of an artifact, making it unless the store has it.
 
@@ -74,8 +85,7 @@ class Builder:
             GateError: Parity or the gate failed; nothing is kept.
             ProviderError: The provider has no kernel for one of the precisions.
         """
-        compressed = apply(self._checkpoint, order.passes, order.selections, order.provider)
-        check_provider(compressed.plan)
+        compressed = self.compress(order)
         least = self._least(order, compressed.plan)
         spec = {
             "model": [public_id(self._checkpoint.source), self._checkpoint.source.revision],
@@ -89,6 +99,7 @@ class Builder:
             "gates": asdict(self._gates),
             "baseline": None if baseline is None else baseline.name,
             "versions": self._versions,
+            "code": code_digest("checkpoint", "passes", "emit", "pipeline", "runtime"),
         }
 
         def make(folder: Path) -> None:

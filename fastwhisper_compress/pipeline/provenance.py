@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from collections.abc import Iterable
@@ -36,6 +37,18 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def code_digest(*folders: str) -> str:
+    """Return the hash of this package's own source in some of its folders.
+
+    A finished stage is not reused once the code that made it has changed.
+    """
+    digest = hashlib.sha256()
+    package = Path(fastwhisper_compress.__file__).parent
+    for path in sorted(path for folder in folders for path in (package / folder).rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def cpu_name() -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fastwhisper_compress.evaluation.suite import Suite, load_suite
 from fastwhisper_compress.pipeline.build import Builder, Order, Report, artifact_part, public_id
 from fastwhisper_compress.pipeline.gates import Gates, load_gates
 from fastwhisper_compress.pipeline.output import check_output
-from fastwhisper_compress.pipeline.provenance import cpu_name, environment, package_versions, usable_cores
+from fastwhisper_compress.pipeline.provenance import code_digest, cpu_name, environment, package_versions, usable_cores
 from fastwhisper_compress.pipeline.store import Store, publishing, read_json, resources, write_json
 from fastwhisper_compress.pipeline.verify import Clip
 from fastwhisper_compress.recipe import LoadedRecipe, check_against, load_recipe
@@ -29,6 +30,7 @@ from fastwhisper_compress.runtime.audio import read_audio
 from fastwhisper_compress.runtime.session import require_provider
 
 _BASELINE_RECIPE = "fp32"
+_SIDES = ("baseline", "candidate")
 _TOLD_APART = ("model", "suite", "provider")  # by name in the results; the paths behind the names are nobody's business
 
 
@@ -98,20 +100,14 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
     store, gates = Store(cache_dir() / "stages"), load_gates()
     folders: list[Path] = []
     evaluations: list[Evaluation] = []
-    for side, order in zip(("baseline", "candidate"), orders, strict=True):
-
-        def tell(what: str, done: int, of: int, side: str = side) -> None:
-            report(f"{side}: {what}", done, of)
-
+    builders = [Builder(store, checkpoint, gates, partial(_parity_clips, gates), _on(side, report)) for side in _SIDES]
+    builders[1].compress(orders[1])  # what cannot be made is refused before the baseline is
+    for side, builder, order in zip(_SIDES, builders, orders, strict=True):
         with clock.step(f"build {side}"):
-            builder = Builder(store, checkpoint, gates, lambda: _parity_clips(gates), tell)
             folders.append(builder.build(order, folders[0] if folders and order != orders[0] else None))
-    for side, folder in zip(("baseline", "candidate"), folders, strict=True):
-
-        def tell(what: str, done: int, of: int, side: str = side) -> None:
-            report(f"{side}: {what}", done, of)
-
+    for side, folder in zip(_SIDES, folders, strict=True):
         with clock.step(f"evaluate {side}"):
+            tell = _on(side, report)
             evaluations.append(evaluate(store, folder, suite, tell, provider=recipe.provider, threads=recipe.threads))
     clock.seconds["total"] = round(time.perf_counter() - started, 3)
 
@@ -128,13 +124,18 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
     with resources(out), publishing(out) as draft:
         shutil.copytree(folders[1], draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("stage.json"))
         (draft / "eval").mkdir()
-        for side, evaluation in zip(("baseline", "candidate"), evaluations, strict=True):
+        for side, evaluation in zip(_SIDES, evaluations, strict=True):
             _write_rows(draft / "eval" / f"{side}.jsonl", evaluation)
         results.save(draft / "results.json")
-        rows = [read_rows(draft / "eval" / f"{side}.jsonl") for side in ("baseline", "candidate")]
+        rows = [read_rows(draft / "eval" / f"{side}.jsonl") for side in _SIDES]
         render(results, rows[0], rows[1], draft)
     report("write report", 1, 1)
     return out, results
+
+
+def _on(side: str, report: Report) -> Report:
+    """Say of which side the progress is."""
+    return lambda what, done, of: report(f"{side}: {what}", done, of)
 
 
 def evaluate(
@@ -151,6 +152,7 @@ def evaluate(
         "provider": provider,
         "threads": threads,
         "cpu": cpu_name(),
+        "code": code_digest("runtime", "evaluation"),
         "versions": package_versions(("onnxruntime", "onnxruntime-gpu", "numpy", "openai-whisper", "jiwer", "soxr")),
     }
     final = store.path("evaluation", spec)

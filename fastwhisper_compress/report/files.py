@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
 
-from fastwhisper_compress.errors import OutputError
+from fastwhisper_compress.errors import OutputError, ResourceError
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -21,6 +22,7 @@ def write_text(path: Path, text: str) -> Path:
 
     Raises:
         OutputError: The folder cannot be written.
+        ResourceError: The disk is full.
     """
     temporary: Path | None = None
     try:
@@ -34,6 +36,8 @@ def write_text(path: Path, text: str) -> Path:
         temporary.chmod(0o644)  # mkstemp's 0600 would hide a report from the colleagues it is written for
         temporary.replace(path)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceError("the disk is full", place=str(path), remedy="free space, then run again") from error
         raise OutputError(
             f"cannot write this file: {error.strerror or error}",
             place=str(path),

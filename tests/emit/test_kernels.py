@@ -6,8 +6,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from small_whisper import SCHEMES, small_dims
+from small_whisper import SCHEMES, small_checkpoint, small_dims
 
+from fastwhisper_compress.emit.artifact import emit
 from fastwhisper_compress.emit.emitter import Emitter
 from fastwhisper_compress.emit.graph import FLOAT, Graph, WeightFile
 from fastwhisper_compress.emit.linear import linear, packed_linear
@@ -155,9 +156,12 @@ def test_modules_of_two_precisions_are_not_packed(run):
     np.testing.assert_allclose(found[1], x @ tensors[f"{PATHS[1]}.weight"].T + tensors[f"{PATHS[1]}.bias"], atol=1e-4)
 
 
-@pytest.mark.parametrize("fuse", [True, False])
-def test_a_group_that_does_not_divide_the_inputs_is_refused(run, fuse):
+def test_a_group_that_does_not_divide_the_inputs_is_refused(tmp_path):
+    checkpoint = small_checkpoint()
+    path = "decoder.layers.0.fc1"
+    narrow = checkpoint.with_tensors({f"{path}.weight": checkpoint.tensors[f"{path}.weight"][:, :96]})
     with pytest.raises(RecipeError, match="group_size 64 does not divide its 96 inputs") as caught:
-        run(inputs(width=96), layer(width=96), Precision("weight_only", 4, 64), fuse=fuse)
-    assert caught.value.place == PATH
+        emit(narrow, Plan({path: Precision("weight_only", 4, 64)}), tmp_path)
+    assert caught.value.place == path
     assert "32" in caught.value.remedy
+    assert not list(tmp_path.iterdir())

@@ -88,7 +88,7 @@ def test_gates_are_read_from_a_file(tmp_path):
 def test_a_recipes_own_gate_wins(built):
     assert built()[1]["gate"] == 0.90
     assert built("gate.token_agreement=0.123")[1]["gate"] == 0.123
-    assert built(recipe="prune_l1_20")[1]["gate"] == 0.5
+    assert built(recipe="prune_l1_20")[1]["gate"] == 0.8
 
 
 def test_what_does_not_change_the_graphs_does_not_change_the_stage(built):

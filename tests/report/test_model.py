@@ -7,7 +7,7 @@ import os
 import pytest
 from report_builders import results_json
 
-from fastwhisper_compress.errors import OutputError, UsageError
+from fastwhisper_compress.errors import ResourceError, UsageError
 from fastwhisper_compress.report import Results
 
 SIDE = {"recipe", "artifact", "memory", "eval", "verify"}
@@ -149,7 +149,7 @@ def test_a_crash_while_saving_leaves_what_was_there(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OutputError, match="No space left"):
+    with pytest.raises(ResourceError, match="the disk is full"):
         Results.from_json(results_json()).save(path)
     assert path.read_text() == "before"
     assert [file.name for file in tmp_path.iterdir()] == ["results.json"]

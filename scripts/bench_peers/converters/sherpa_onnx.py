@@ -117,6 +117,7 @@ def convert(source: Path, target: Path, precision: str) -> None:
             opset_version=_OPSET,
             dynamo=False,
         )
+    _share_embedding(onnx, target / "decoder.onnx")
     if precision == "int8":
         quantization = importlib.import_module("onnxruntime.quantization")
         for name in ("encoder.onnx", "decoder.onnx"):
@@ -132,6 +133,23 @@ def convert(source: Path, target: Path, precision: str) -> None:
     tokens = token_bytes(source, config.eos_token_id)
     lines = (f"{base64.b64encode(token).decode()} {index}\n" for index, token in enumerate(tokens))
     (target / "tokens.txt").write_text("".join(lines), encoding="ascii")
+
+
+def _share_embedding(onnx: Any, path: Path) -> None:
+    """Let the logits read the embedding of the token lookup, of which the exporter stored a transposed copy.
+
+    In sherpa-onnx's own models it is stored once, and as it is no constant of that MatMul, INT8 leaves it in FP32.
+    """
+    model = onnx.load(path)
+    graph = model.graph
+    lookup = next(node for node in graph.node if node.op_type == "Gather" and "tokens" in node.input)
+    product = next(node for node in graph.node if "logits" in node.output)
+    copy = next(one for one in graph.initializer if one.name == product.input[1])
+    transpose = onnx.helper.make_node("Transpose", [lookup.input[0]], ["embedding_transposed"], perm=[1, 0])
+    product.input[1] = transpose.output[0]
+    graph.initializer.remove(copy)
+    graph.node.insert(0, transpose)
+    onnx.save(model, path)
 
 
 def _metadata(source: Path, config: Any) -> dict[str, str]:
