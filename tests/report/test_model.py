@@ -7,7 +7,7 @@ import os
 import pytest
 from report_builders import results_json
 
-from fastwhisper_compress.errors import ResourceError, UsageError
+from fastwhisper_compress.errors import OutputError, ResourceError, UsageError
 from fastwhisper_compress.report import Results
 
 SIDE = {"recipe", "artifact", "memory", "eval", "verify"}
