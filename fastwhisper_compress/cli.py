@@ -91,9 +91,8 @@ def main() -> None:
 
 
 def _setting(key: str, value: str | int) -> str:
-    """Write an option as an override; quoted where YAML would not take it for text, as a folder called 1 or [x]."""
-    plain = isinstance(value, int) or value[:1].isalpha() or value.startswith((".", "/", "~"))
-    return f"{key}={value if plain else json.dumps(value, ensure_ascii=False)}"
+    """Write an option as an override, quoted so that YAML takes text for text, as a folder called 1 or null."""
+    return f"{key}={json.dumps(value, ensure_ascii=False)}"
 
 
 def _version(wanted: bool) -> None:
@@ -188,17 +187,18 @@ def transcribe(
     as_json: AsJson = False,
 ) -> None:
     """Transcribe audio files with an artifact."""
-    from fastwhisper_compress.errors import AudioError
+    from fastwhisper_compress.errors import AudioError, BackendError
     from fastwhisper_compress.runtime import load_artifact
-    from fastwhisper_compress.runtime.audio import SAMPLE_RATE, read_audio
+    from fastwhisper_compress.runtime.audio import MAX_CLIP_S, SAMPLE_RATE, read_audio
 
     model = load_artifact(artifact, threads=threads, provider=provider)
-    rows, failures = [], []
+    rows: list[dict[str, Any]] = []
+    failures: list[FastWhisperError] = []
     for file in files:
         try:
-            samples = read_audio(file)
+            samples = read_audio(file, max_s=MAX_CLIP_S)
             found = model.transcribe(samples, language=language, task=task)
-        except AudioError as error:
+        except (AudioError, BackendError) as error:  # BackendError: one format needs an optional package
             error.place = error.place or str(file)
             failures.append(error)
             typer.echo(f"error: {error}", err=True)

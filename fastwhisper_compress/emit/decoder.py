@@ -30,7 +30,12 @@ def write_decoder(e: Emitter, dims: Dims) -> None:
 
     fused = e.plan.provider == "cpu" and all(e.fused(f"{path}.self_attn") for path in layers)
     past = text_past(e, ids, length, fused=fused)
-    rows = [positions(e, "decoder.embed_positions"), past.start, past.total, g.const([0])]
+    rows = [
+        positions(e, "decoder.embed_positions", kernel="Slice", node="decoder.positions"),
+        past.start,
+        past.total,
+        g.const([0]),
+    ]
     place = g.node("Slice", rows, "decoder.positions", "decoder.positions")
     token = token_embedding(e, ids, "decoder.embed_tokens")
     stream = Stream(g.node("Add", [token, place], "decoder.stem", "decoder.stem"))

@@ -12,6 +12,9 @@ from fastwhisper_compress.checkpoint.dims import Dims
 from fastwhisper_compress.emit.graph import FLOAT, FLOAT16, Graph
 from fastwhisper_compress.emit.precision import Plan, Precision
 
+# Kernels that round activations to INT8: of a whole tensor at a time, or with MatMulNBits (accuracy_level 4) of a block.
+_INT8_KERNELS = {"DynamicQuantizeMatMul", "MatMulInteger", "MatMulNBits"}
+
 
 @dataclass(frozen=True)
 class Written:
@@ -100,10 +103,8 @@ class Emitter:
         precision = self.plan.of(path)
         values = self.weight(path)
         bias = self.bias(path)
-        if precision.scheme == "int8_dynamic":
-            compute = "int8"
-        else:
-            compute = "fp16" if self.compute_type(precision) == FLOAT16 else "fp32"
+        half = self.compute_type(precision) == FLOAT16
+        compute = "int8" if kernel in _INT8_KERNELS and not half else "fp16" if half else "fp32"
         self.ledger.append(
             Written(
                 path=path,

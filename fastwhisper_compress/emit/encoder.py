@@ -22,7 +22,8 @@ def write_encoder(e: Emitter, dims: Dims) -> None:
     x = _conv(e, mel, "encoder.conv1", stride=1)
     x = _conv(e, x, "encoder.conv2", stride=2)
     x = g.node("Transpose", [x], "encoder.by_frame", "encoder.by_frame", perm=[0, 2, 1])
-    x = g.node("Add", [x, positions(e, "encoder.embed_positions")], "encoder.stem", "encoder.stem")
+    place = positions(e, "encoder.embed_positions", kernel="Add", node="encoder.stem")
+    x = g.node("Add", [x, place], "encoder.stem", "encoder.stem")
 
     stream = Stream(x)
     for i in range(dims.encoder_layers):
@@ -41,10 +42,10 @@ def write_encoder(e: Emitter, dims: Dims) -> None:
             g.output(name, value, e.attention_type, ["batch", heads, dims.n_audio_ctx, dims.head_dim("decoder.")])
 
 
-def positions(e: Emitter, path: str) -> str:
-    """Return the position embeddings as float32 (n_ctx, d_model), stored as the plan says."""
+def positions(e: Emitter, path: str, *, kernel: str, node: str) -> str:
+    """Return the position embeddings as float32 (n_ctx, d_model), stored as the plan says, for the node to come."""
     weight, stored = e.stored(path)
-    e.record(path, "positions", "Add", path, weight, stored=stored)
+    e.record(path, "positions", kernel, node, weight, stored=stored)
     return e.graph.cast(weight, FLOAT)
 
 

@@ -1,4 +1,4 @@
-"""Weights to integers. Pure NumPy: what is computed here is exactly what the graph's kernels multiply with."""
+"""Weights to integers, in pure NumPy. The graphs hold exactly these numbers; on CUDA the scales are rounded to FP16."""
 
 from __future__ import annotations
 

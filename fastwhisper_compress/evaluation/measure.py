@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -87,6 +88,7 @@ def measure(
     where = {"artifact": str(artifact_dir.resolve()), "rows_path": str(rows_path.resolve())}
     _write(json.dumps(spec | where), spec_path)
     process = _run(spec_path, threads, on_progress)
+    process["measured_at"] = datetime.now(UTC).isoformat(timespec="seconds")
     rows = score_rows(suite, finished_rows(rows_path))
     if all(row.error is not None for row in rows):
         raise AudioError(

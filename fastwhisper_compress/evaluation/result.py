@@ -24,6 +24,7 @@ class Row:
     id: str
     text: str
     tokens: tuple[int, ...]
+    looped: bool
     audio_s: float
     wall_s: float
     error: str | None
@@ -87,8 +88,8 @@ class Evaluation:
 
     @property
     def repetition_loops(self) -> int:
-        """Outputs stuck in a loop."""
-        return sum(wer.has_repetition_loop(row.text, row.reference, self.language) for row in self.rows)
+        """Outputs stuck in a loop, whether decoding stopped there or not."""
+        return sum(row.looped or wer.has_repetition_loop(row.text, row.reference, self.language) for row in self.rows)
 
     def to_json(self) -> dict[str, dict[str, Any]]:
         """Return the ``eval`` and ``memory`` parts of results.json (weight bytes are the artifact's to tell)."""
@@ -111,6 +112,7 @@ class Evaluation:
                 "wall_s": sum(row.wall_s for row in self.rows),
                 "threads": self.threads,
                 "resumed_rows": self.resumed_rows,
+                "measured_at": self.process.get("measured_at"),
             },
             "memory": {
                 key: self.process[key]
@@ -141,6 +143,7 @@ def score_rows(suite: Suite, rows: Sequence[Mapping[str, Any]]) -> tuple[Row, ..
             id=one.id,
             text=row["text"],
             tokens=tuple(row["tokens"]),
+            looped=row["looped"],
             audio_s=row["audio_s"],
             wall_s=row["wall_s"],
             error=row["error"],
@@ -158,7 +161,8 @@ def score_rows(suite: Suite, rows: Sequence[Mapping[str, Any]]) -> tuple[Row, ..
 def restore(parts: Mapping[str, Mapping[str, Any]], suite: Suite, rows_path: Path) -> Evaluation:
     """Rebuild an evaluation from its ``to_json`` parts and its rows, for a stage that is reused."""
     rows = score_rows(suite, finished_rows(rows_path))
-    process = {"load_s": parts["eval"]["load_s"], **parts["memory"]}
+    figures = parts["eval"]
+    process = {"load_s": figures["load_s"], "measured_at": figures.get("measured_at"), **parts["memory"]}
     resumed = int(parts["eval"].get("resumed_rows", 0))
     return Evaluation(suite.digest, suite.language, int(parts["eval"]["threads"]), rows, process, resumed)
 

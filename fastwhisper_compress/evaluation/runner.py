@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,6 +41,10 @@ class Transcript(Protocol):
     @property
     def text(self) -> str:
         """The text."""
+
+    @property
+    def looped(self) -> bool:
+        """Whether decoding was stopped in a loop."""
 
     @property
     def tokens(self) -> Sequence[int]:
@@ -146,7 +151,7 @@ def main(spec_path: Path, emit: Emit) -> int:
 def _measure(spec: Mapping[str, Any], emit: Emit) -> None:
     video = VideoMemory() if spec["provider"] == "cuda" else None
     from fastwhisper_compress.runtime import load_artifact
-    from fastwhisper_compress.runtime.audio import read_audio
+    from fastwhisper_compress.runtime.audio import MAX_CLIP_S, read_audio
     from fastwhisper_compress.runtime.session import import_onnxruntime
 
     import_onnxruntime()  # imported only when first used, it would count as memory of the model
@@ -162,7 +167,8 @@ def _measure(spec: Mapping[str, Any], emit: Emit) -> None:
             video.sample()
         emit({"event": "progress", "done": done, "of": len(utterances)})
 
-    resumed = transcribe_all(transcriber, read_audio, utterances, Path(spec["rows_path"]), after_each=after_each)
+    read_clip = partial(read_audio, max_s=MAX_CLIP_S)
+    resumed = transcribe_all(transcriber, read_clip, utterances, Path(spec["rows_path"]), after_each=after_each)
     emit(
         {
             "event": "measurement",
@@ -204,11 +210,20 @@ def _row(
         transcript = transcriber.transcribe(samples, language=one["language"])
         wall_s = time.perf_counter() - start
     except AudioError as error:
-        return {"id": one["id"], "text": "", "tokens": [], "audio_s": 0.0, "wall_s": 0.0, "error": error.message}
+        return {
+            "id": one["id"],
+            "text": "",
+            "tokens": [],
+            "looped": False,
+            "audio_s": 0.0,
+            "wall_s": 0.0,
+            "error": error.message,
+        }
     return {
         "id": one["id"],
         "text": transcript.text,
         "tokens": [int(token) for token in transcript.tokens],
+        "looped": transcript.looped,
         "audio_s": len(samples) / SAMPLE_RATE_HZ,
         "wall_s": wall_s,
         "error": None,

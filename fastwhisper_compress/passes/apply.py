@@ -80,6 +80,7 @@ def _precision(pass_: BasePass, provider: Provider) -> tuple[Precision, str]:
         )
     if isinstance(pass_, WeightOnly):
         zero = "symmetric" if pass_.symmetric else "with zero points"
-        note = f"INT{pass_.bits} weights, a scale per {pass_.group_size}, {zero}"
+        activations = "INT8 activations, a scale per block" if provider == "cpu" else "FP16 activations"
+        note = f"INT{pass_.bits} weights, a scale per {pass_.group_size}, {zero}; {activations}"
         return Precision("weight_only", pass_.bits, pass_.group_size, pass_.symmetric), note
     raise TypeError(f"no precision in {type(pass_).__name__}")

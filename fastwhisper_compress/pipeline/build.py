@@ -15,11 +15,13 @@ from fastwhisper_compress.checkpoint.model import Checkpoint, Source
 from fastwhisper_compress.emit.artifact import GRAPHS, Emission, check_plan, emit
 from fastwhisper_compress.emit.audit import audit
 from fastwhisper_compress.emit.precision import Plan, Provider
+from fastwhisper_compress.errors import ArtifactError
+from fastwhisper_compress.evaluation.suite import Suite
 from fastwhisper_compress.passes import Applied, Compressed, apply
 from fastwhisper_compress.pipeline.gates import Gates
 from fastwhisper_compress.pipeline.provenance import code_digest, package_versions
 from fastwhisper_compress.pipeline.store import Store, read_json, write_json
-from fastwhisper_compress.pipeline.verify import Clip, verify_compressed, verify_fp32, verify_loads
+from fastwhisper_compress.pipeline.verify import parity_clips, verify_compressed, verify_fp32, verify_loads
 from fastwhisper_compress.recipe.schema import BasePass
 from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION
 from fastwhisper_compress.runtime.transcriber import load_artifact
@@ -28,7 +30,6 @@ Report = Callable[[str, int, int], None]
 """Called with what is going on, and how much of how much is done."""
 
 _NUMERICS = ("onnx", "onnxruntime", "onnxruntime-gpu", "numpy", "torch", "transformers")
-_HASH_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,11 @@ class Order:
 class Builder:
     """Makes artifacts of one checkpoint, verified on one parity set, in one store."""
 
-    def __init__(
-        self, store: Store, checkpoint: Checkpoint, gates: Gates, clips: Callable[[], Sequence[Clip]], report: Report
-    ) -> None:
+    def __init__(self, store: Store, checkpoint: Checkpoint, gates: Gates, parity: Suite, report: Report) -> None:
         self._store = store
         self._checkpoint = checkpoint
         self._gates = gates
-        self._clips = clips  # decoded when a stage really has to be made
+        self._parity = parity
         self._report = report
         self._versions = package_versions(_NUMERICS)
 
@@ -97,6 +96,7 @@ class Builder:
             "seed": order.seed,
             "gate": least,
             "gates": asdict(self._gates),
+            "parity": self._parity.digest,
             "baseline": None if baseline is None else baseline.name,
             "versions": self._versions,
             "code": code_digest("checkpoint", "passes", "emit", "pipeline", "runtime"),
@@ -120,7 +120,7 @@ class Builder:
     def _verify(self, folder: Path, baseline: Path | None, least: float) -> dict[str, Any]:
         artifact = load_artifact(folder)
         verify_loads(artifact.manifest.graphs, artifact.manifest.provider)
-        clips = self._clips()
+        clips = parity_clips(self._parity, self._gates.clips)
 
         def progress(done: int, of: int) -> None:
             self._report("verify", done, of)
@@ -164,6 +164,20 @@ def public_id(source: Source) -> str:
     return path.resolve().name if str(path) == source.path else source.id
 
 
+def check_files(folder: Path) -> None:
+    """Hash every file of an artifact and compare it with the manifest.
+
+    Raises:
+        ArtifactError: A file is missing or is not the one that was written.
+    """
+    for file in read_json(folder / "manifest.json")["files"]:
+        path = folder / file["path"]
+        if not path.is_file() or _sha256(path) != file["sha256"]:
+            raise ArtifactError(
+                "is not the file that the manifest describes", place=str(path), remedy="run the recipe again"
+            )
+
+
 def artifact_part(folder: Path) -> dict[str, Any]:
     """Return the ``artifact`` part of the results from a manifest."""
     manifest = read_json(folder / "manifest.json")
@@ -188,10 +202,11 @@ def _files(folder: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            digest = hashlib.sha256()
-            with path.open("rb") as file:
-                while block := file.read(_HASH_BLOCK):
-                    digest.update(block)
             name = path.relative_to(folder).as_posix()
-            found.append({"path": name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()})
+            found.append({"path": name, "bytes": path.stat().st_size, "sha256": _sha256(path)})
     return found
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

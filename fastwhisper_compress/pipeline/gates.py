@@ -16,14 +16,14 @@ class Gates:
     """Limits and the clips they are checked on.
 
     Attributes:
-        suite: Suite whose first clips make the parity set.
-        clips: How many.
+        suite: Suite that the parity set is part of.
+        clips: Ids of the utterances that make the parity set.
         agreement: Storage type to the least share of greedy tokens that must equal FP32's.
         max_abs_error: Largest difference of an FP32 artifact from the reference: log_mel, encoder, logits.
     """
 
     suite: str
-    clips: int
+    clips: tuple[str, ...]
     agreement: Mapping[str, float]
     max_abs_error: Mapping[str, float]
 
@@ -38,5 +38,5 @@ def load_gates(path: Path | None = None) -> Gates:
 
     raw: dict[str, Any] = YAML(typ="safe", pure=True).load(path or data_dir("eval") / "gates" / "default.yaml")
     return Gates(
-        raw["parity_set"]["suite"], raw["parity_set"]["clips"], raw["token_agreement"], raw["fp32_max_abs_error"]
+        raw["parity_set"]["suite"], tuple(raw["parity_set"]["clips"]), raw["token_agreement"], raw["fp32_max_abs_error"]
     )

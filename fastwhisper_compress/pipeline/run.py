@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,15 @@ from fastwhisper_compress.checkpoint import open_checkpoint
 from fastwhisper_compress.checkpoint.dims import modules
 from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.evaluation.measure import Evaluation, compare, measure, restore
-from fastwhisper_compress.evaluation.suite import Suite, load_suite
-from fastwhisper_compress.pipeline.build import Builder, Order, Report, artifact_part, public_id
-from fastwhisper_compress.pipeline.gates import Gates, load_gates
+from fastwhisper_compress.evaluation.suite import Suite, list_suites, load_suite
+from fastwhisper_compress.pipeline.build import Builder, Order, Report, artifact_part, check_files, public_id
+from fastwhisper_compress.pipeline.gates import load_gates
 from fastwhisper_compress.pipeline.output import check_output
 from fastwhisper_compress.pipeline.provenance import code_digest, cpu_name, environment, package_versions, usable_cores
 from fastwhisper_compress.pipeline.store import Store, publishing, read_json, resources, write_json
-from fastwhisper_compress.pipeline.verify import Clip
 from fastwhisper_compress.recipe import LoadedRecipe, check_against, load_recipe
 from fastwhisper_compress.report import Results, read_rows, render, verdict
-from fastwhisper_compress.resources import cache_dir
-from fastwhisper_compress.runtime.audio import read_audio
+from fastwhisper_compress.resources import cache_dir, data_dir
 from fastwhisper_compress.runtime.session import require_provider
 
 _BASELINE_RECIPE = "fp32"
@@ -85,7 +82,8 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
     started = time.perf_counter()
     loaded = load_recipe(request.recipe, request.overrides)
     recipe = loaded.recipe
-    out = request.out or Path("runs") / f"{recipe.name}-{Path(recipe.model).name}"
+    limited = "" if request.limit is None else f"-limit{request.limit}"
+    out = request.out or Path("runs") / f"{recipe.name}-{Path(recipe.model).name}{limited}"
     check_output(out)
     require_provider(recipe.provider)
     with clock.step("open checkpoint"):
@@ -98,9 +96,10 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
         suite = load_suite(recipe.suite, limit=request.limit, offline=request.offline)
 
     store, gates = Store(cache_dir() / "stages"), load_gates()
+    parity = load_suite(gates.suite)
     folders: list[Path] = []
     evaluations: list[Evaluation] = []
-    builders = [Builder(store, checkpoint, gates, partial(_parity_clips, gates), _on(side, report)) for side in _SIDES]
+    builders = [Builder(store, checkpoint, gates, parity, _on(side, report)) for side in _SIDES]
     builders[1].compress(orders[1])  # what cannot be made is refused before the baseline is
     for side, builder, order in zip(_SIDES, builders, orders, strict=True):
         with clock.step(f"build {side}"):
@@ -121,6 +120,7 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
         seconds=clock.seconds,
     )
     report("write report", 0, 1)
+    check_output(out)  # again: someone may have put something there meanwhile
     with resources(out), publishing(out) as draft:
         shutil.copytree(folders[1], draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("stage.json"))
         (draft / "eval").mkdir()
@@ -146,6 +146,7 @@ def evaluate(
     Interrupted rows are kept outside the stage, and the next call goes on after them.
     """
     threads = threads or usable_cores()
+    check_files(artifact)
     spec = {
         "artifact": read_json(artifact / "manifest.json"),
         "suite": suite.digest,
@@ -153,7 +154,9 @@ def evaluate(
         "threads": threads,
         "cpu": cpu_name(),
         "code": code_digest("runtime", "evaluation"),
-        "versions": package_versions(("onnxruntime", "onnxruntime-gpu", "numpy", "openai-whisper", "jiwer", "soxr")),
+        "versions": package_versions(
+            ("onnxruntime", "onnxruntime-gpu", "numpy", "openai-whisper", "jiwer", "soxr", "soundfile", "av")
+        ),
     }
     final = store.path("evaluation", spec)
     unfinished = final.parent / f"{final.name}.rows"
@@ -186,11 +189,6 @@ def _order(loaded: LoadedRecipe, parts: Sequence[Any]) -> Order:
     return Order(tuple(recipe.passes), check_against(loaded, parts), recipe.provider, recipe.seed, gate)
 
 
-def _parity_clips(gates: Gates) -> list[Clip]:
-    suite = load_suite(gates.suite, limit=gates.clips)
-    return [Clip(one.id, read_audio(one.audio), one.language) for one in suite.utterances]
-
-
 def _results(
     *,
     request: Request,
@@ -216,6 +214,7 @@ def _results(
             "not_comparable_because": None if request.limit is None else f"--limit {request.limit}",
             "recipe": {
                 "name": recipe.name,
+                "shipped": loaded.path.parent == data_dir("recipes"),
                 "description": recipe.description,
                 "digest": recipe.digest,
                 "provider": recipe.provider,
@@ -232,6 +231,7 @@ def _results(
             },
             "suite": {
                 "name": suite.name,
+                "shipped": recipe.suite in list_suites(),
                 "digest": suite.digest,
                 "language": suite.language,
                 "synthetic": suite.synthetic,

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from fastwhisper_compress.checkpoint.model import Checkpoint
-from fastwhisper_compress.errors import GateError
+from fastwhisper_compress.errors import GateError, SuiteError
+from fastwhisper_compress.evaluation.suite import Suite
 from fastwhisper_compress.pipeline.reference import Reference, reference_log_mel
+from fastwhisper_compress.runtime.audio import read_audio
 from fastwhisper_compress.runtime.decode import prompt_tokens
 from fastwhisper_compress.runtime.session import open_session
 from fastwhisper_compress.runtime.transcriber import Transcriber
@@ -32,6 +34,18 @@ class Clip:
     id: str
     samples: np.ndarray
     language: str
+
+
+def parity_clips(suite: Suite, ids: Sequence[str]) -> list[Clip]:
+    """Decode the utterances of the parity set.
+
+    Raises:
+        SuiteError: The suite lacks one of them.
+    """
+    by_id = {one.id: one for one in suite.utterances}
+    if missing := [name for name in ids if name not in by_id]:
+        raise SuiteError(f"the parity set needs {missing[0]!r}", place=suite.name, remedy="mend eval/gates")
+    return [Clip(name, read_audio(by_id[name].audio), by_id[name].language) for name in ids]
 
 
 class _Noise:
@@ -78,7 +92,7 @@ def verify_fp32(
         hidden = reference.encode(artifact.log_mel(clip.samples))
         encoder.add(hidden, _hidden(artifact, clip))
         expected = reference.greedy(hidden, clip.language, prompt)
-        equal += artifact.transcribe(clip.samples, language=clip.language).tokens == expected
+        equal += artifact.transcribe(clip.samples, language=clip.language, stop_loops=False).tokens == expected
         theirs, ours = reference.logits(hidden, prompt, expected), artifact.forced_logits(prompt, expected)
         logits.add(theirs, ours)
         agree += int((theirs.argmax(axis=1) == ours.argmax(axis=1)).sum())
@@ -133,7 +147,7 @@ def verify_compressed(
     equal = agree = total = 0
     for done, clip in enumerate(clips):
         prompt = prompt_tokens(artifact.manifest.decoding, clip.language, "transcribe")
-        tokens = baseline.transcribe(clip.samples, language=clip.language).tokens
+        tokens = baseline.transcribe(clip.samples, language=clip.language, stop_loops=False).tokens
         encoder.add(_hidden(baseline, clip), _hidden(artifact, clip))
         theirs, ours = baseline.forced_logits(prompt, tokens), artifact.forced_logits(prompt, tokens)
         if not np.isfinite(ours).all():
@@ -141,7 +155,7 @@ def verify_compressed(
         logits.add(theirs, ours)
         agree += int((theirs.argmax(axis=1) == ours.argmax(axis=1)).sum())
         total += len(theirs)
-        equal += artifact.transcribe(clip.samples, language=clip.language).tokens == tokens
+        equal += artifact.transcribe(clip.samples, language=clip.language, stop_loops=False).tokens == tokens
         progress(done + 1, len(clips))
     agreement = agree / total
     if agreement < least:

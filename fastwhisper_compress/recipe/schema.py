@@ -107,7 +107,7 @@ class Int8Dynamic(BasePass):
 
 
 class WeightOnly(BasePass):
-    """8-bit or 4-bit weights in groups that share a scale; activations stay in floating point."""
+    """8-bit or 4-bit weights in groups that share a scale. On CPU the kernel rounds activations to 8 bits, a block at a time; on CUDA they stay FP16."""
 
     kinds = frozenset({"linear", "embedding"})
     stage = "precision"

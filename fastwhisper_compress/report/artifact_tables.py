@@ -45,7 +45,8 @@ def groups(results: Results) -> Table:
         ("Group", "Modules", "Stored", "Computes in", "Kernel", "FP32 bytes", "Bytes", "Zeros", "Outcome"),
         rows,
         words=frozenset({2, 3, 4, 8}),
-        note="Stored and computed are two things: on a CPU, FP16 weights are expanded to FP32 when they are loaded.",
+        note="Stored and computed are two things: on a CPU, FP16 weights are expanded to FP32 when they are loaded, and "
+        "MatMulNBits quantises its activations block by block to multiply in INT8.",
     )
 
 

@@ -138,7 +138,7 @@ def comparison(runs: Sequence[tuple[Path, Results]]) -> dict[str, Any]:
 def _entry(path: Path, run: Results, *, baseline: bool) -> Entry:
     side = run.baseline if baseline else run.candidate
     return Entry(
-        path=str(path),
+        path=path.resolve().parent.name,  # the folder's name: where it lies is this machine's affair
         recipe=side.recipe,
         model=run.model.id,
         model_digest=run.model.digest,

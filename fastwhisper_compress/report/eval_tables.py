@@ -74,6 +74,7 @@ def evaluation(results: Results, synthetic: str) -> Table:
         a, b = getattr(before, key), getattr(after, key)
         return name, number(a), number(b), signed(b - a)
 
+    resumed = before.resumed_rows > 0 or after.resumed_rows > 0
     failed = (len(before.failed), len(after.failed))
     words = "Reference characters" if after.metric == "cer" else "Reference words"
     return Table(
@@ -90,7 +91,7 @@ def evaluation(results: Results, synthetic: str) -> Table:
             ("Utterances", number(before.n_utterances), number(after.n_utterances), ""),
             (words, number(before.n_ref_words), number(after.n_ref_words), ""),
             (
-                "RTFx (audio time / wall time)",
+                "RTFx (audio time / wall time, reading and resampling files not counted)",
                 number(before.rtfx, 1),
                 number(after.rtfx, 1),
                 ratio(results.delta.rtfx_ratio),
@@ -98,8 +99,11 @@ def evaluation(results: Results, synthetic: str) -> Table:
             ("Audio", seconds(before.audio_s), seconds(after.audio_s), ""),
             ("Wall time", seconds(before.wall_s), seconds(after.wall_s), ""),
             ("Load time", seconds(before.load_s), seconds(after.load_s), ""),
+            ("Measured at", before.measured_at or NONE, after.measured_at or NONE, ""),
+            *([(*counts("Resumed after (utterances)", "resumed_rows")[:3], "")] if resumed else []),
             *_memory_rows(results),
         ),
+        note="Peak memory of a resumed run covers the remaining utterances only." if resumed else "",
     )
 
 
@@ -149,6 +153,7 @@ def statistics(results: Results, synthetic: str) -> Table:
             ("Repetition loops", signed(delta.loops_delta)),
         ),
         words=frozenset({1}),
+        note="Method by utterance: envelope of paired BCa bootstrap and jackknife t; by speaker: jackknife t.",
     )
 
 

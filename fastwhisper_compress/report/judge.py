@@ -6,6 +6,7 @@ interval (of the two intervals, the one that reaches further), never on the poin
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastwhisper_compress.report.format import count, interval, megabytes, number, percent, points, ratio, saved
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from fastwhisper_compress.report.model import Results
 
 HARMFUL_LOSS_PP = 1.0
+SAME_TIME = timedelta(hours=1)
 SYNTHETIC = "synthetic speech"
 
 
@@ -39,6 +41,20 @@ def is_slower(results: Results) -> bool:
 def saves_no_rss(results: Results) -> bool:
     """No saving of peak memory, at the precision that is printed."""
     return round(results.delta.rss_saved_pct, 1) <= 0
+
+
+def measured_apart(results: Results) -> bool:
+    """Whether the speeds may compare an idle with a busy machine: measured over an hour apart, or no one knows when."""
+    times = [_time(side.eval.measured_at) for side in (results.baseline, results.candidate)]
+    return times[0] is None or times[1] is None or abs(times[0] - times[1]) > SAME_TIME
+
+
+def _time(text: str | None) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def vram_saved_pct(results: Results) -> float | None:
@@ -125,22 +141,19 @@ def verdict(results: Results) -> str:
 
 def marks(results: Results) -> tuple[Mark, ...]:
     """The same reasons as short tags, worst first."""
-    found: list[Mark] = []
     worst, gate = worst_case_pp(results), results.candidate.verify.gate
-    if gate is not None and not gate.passed:
-        found.append(Mark("gate failed", "bad"))
-    if not results.comparable:
-        found.append(Mark("not comparable", "bad"))
-    if not results.delta.identical and (worst is None or worst >= HARMFUL_LOSS_PP):
-        found.append(Mark(f"{number(HARMFUL_LOSS_PP)} pp loss not excluded", "bad"))
-    if saves_no_rss(results):
-        found.append(Mark("saves no memory at run time", "bad"))
-    if saves_no_vram(results):
-        found.append(Mark("saves no video memory", "bad"))
-    if is_slower(results):
-        found.append(Mark("slower than FP32", "bad"))
-    if results.candidate.eval.failed:
-        found.append(Mark("failed audio", "warn"))
-    if results.suite.synthetic:
-        found.append(Mark(SYNTHETIC, "warn"))
-    return tuple(found)
+    open_loss = not results.delta.identical and (worst is None or worst >= HARMFUL_LOSS_PP)
+    resumed = results.baseline.eval.resumed_rows > 0 or results.candidate.eval.resumed_rows > 0
+    found = (
+        (gate is not None and not gate.passed, Mark("gate failed", "bad")),
+        (not results.comparable, Mark("not comparable", "bad")),
+        (open_loss, Mark(f"{number(HARMFUL_LOSS_PP)} pp loss not excluded", "bad")),
+        (saves_no_rss(results), Mark("saves no memory at run time", "bad")),
+        (saves_no_vram(results), Mark("saves no video memory", "bad")),
+        (is_slower(results), Mark("slower than FP32", "bad")),
+        (bool(results.candidate.eval.failed), Mark("failed audio", "warn")),
+        (measured_apart(results), Mark("speeds measured at different times", "warn")),
+        (resumed, Mark("resumed run", "warn")),
+        (results.suite.synthetic, Mark(SYNTHETIC, "warn")),
+    )
+    return tuple(mark for applies, mark in found if applies)

@@ -65,6 +65,7 @@ class RecipeInfo(_Record):
     provider: str
     passes: tuple[PassSpec, ...]
     overrides: tuple[str, ...]
+    shipped: bool = True  # false: a user's own file, which its name alone does not find
 
 
 class ModelInfo(_Record):
@@ -89,6 +90,7 @@ class SuiteInfo(_Record):
     revision: str | None
     n_utterances: NonNegativeInt
     limit: int | None
+    shipped: bool = True  # false: a user's own manifest
 
 
 class FileInfo(_Record):
@@ -168,6 +170,7 @@ class Eval(_Record):
     audio_s: float
     wall_s: float
     threads: int | None
+    measured_at: str | None = None  # ISO 8601; a baseline may be older than the run it serves
     resumed_rows: NonNegativeInt = 0  # taken over from an interrupted run: their memory was not seen
 
 

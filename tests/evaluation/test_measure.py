@@ -58,6 +58,7 @@ def test_a_whole_measurement(artifact, suite):
         "id": "u1",
         "text": "a second sentence too",
         "tokens": [0, 1, 2, 3],
+        "looped": False,
         "audio_s": 1.0,
         "wall_s": rows[1]["wall_s"],
         "error": None,
@@ -92,6 +93,30 @@ def test_failed_audio_is_listed_and_counts_as_deletions(artifact, suite):
     assert (ev["deletions"], ev["n_ref_words"], ev["n_utterances"]) == (2, 13, 5)
     assert ev["empty_outputs"] == 0
     assert ev["audio_s"] == 4.0
+
+
+def test_a_loop_that_decoding_cut_short_counts_as_one(artifact, suite):
+    """The one round that is left looks like any text; a loop both cut short and still seen counts once."""
+    fake = artifact(texts={"u1": "a a a a a a a a a a", "u2": "b b b b b b b b b b"}, looped=["u0", "u1"])
+    evaluation = measure(fake.folder, suite, fake.rows, threads=1)
+    assert [row.looped for row in evaluation.rows] == [True, True, False, False, False]
+    assert [row["looped"] for row in read(fake.rows)] == [True, True, False, False, False]
+    assert evaluation.repetition_loops == 3
+    assert evaluation.to_json()["eval"]["repetition_loops"] == 3
+    again = restore(evaluation.to_json(), suite, fake.rows)
+    assert again.repetition_loops == 3
+    plain = artifact("plain")
+    baseline = measure(plain.folder, suite, plain.rows, threads=1)
+    assert compare(baseline, evaluation)["loops_delta"] == 3
+
+
+def test_a_clip_longer_than_the_model_hears_is_a_failed_row(artifact, suite):
+    """The bound is given to read_audio, so that the clip is not decoded whole."""
+    first, *others = suite.utterances
+    long = replace(first, audio=first.audio.rename(first.audio.with_name("long.wav")))
+    fake = artifact()
+    ev = measure(fake.folder, replace(suite, utterances=(long, *others)), fake.rows, threads=1).to_json()["eval"]
+    assert ev["failed"] == [{"id": "u0", "error": "lasts more than 30 s"}]
 
 
 def test_only_failed_audio_is_an_error(artifact, suite):

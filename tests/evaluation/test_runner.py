@@ -16,15 +16,18 @@ UTTERANCES = [{"id": f"u{i}", "audio": f"{i}.wav", "language": "de"} for i in ra
 
 
 class FakeModel:
-    def __init__(self, failing=()):
+    def __init__(self, failing=(), looping=()):
         self.heard = []
         self.failing = failing
+        self.looping = looping
 
     def transcribe(self, samples, *, language=None):
         self.heard.append((len(samples), language))
         if len(samples) in self.failing:
             raise AudioError("longer than 30 s")
-        return SimpleNamespace(text=f"text of {len(samples)}", tokens=np.array([len(samples), 7]))
+        return SimpleNamespace(
+            text=f"text of {len(samples)}", tokens=np.array([len(samples), 7]), looped=len(samples) in self.looping
+        )
 
 
 def read_audio(path):
@@ -46,7 +49,7 @@ def test_every_utterance_becomes_a_row(tmp_path):
     resumed, done, rows = run(model, tmp_path / "rows.jsonl")
     assert (resumed, done) == (0, [1, 2, 3, 4])
     assert [row["id"] for row in rows] == ["u0", "u1", "u2", "u3"]
-    assert set(rows[0]) == {"id", "text", "tokens", "audio_s", "wall_s", "error"}
+    assert set(rows[0]) == {"id", "text", "tokens", "looped", "audio_s", "wall_s", "error"}
     assert rows[1]["text"] == "text of 32000"
     assert rows[1]["tokens"] == [32_000, 7]
     assert (rows[1]["audio_s"], rows[1]["error"]) == (2.0, None)
@@ -60,10 +63,16 @@ def test_broken_audio_is_a_row_with_its_error(tmp_path):
         "id": "u2",
         "text": "",
         "tokens": [],
+        "looped": False,
         "audio_s": 0.0,
         "wall_s": 0.0,
         "error": "cannot be decoded",
     }
+
+
+def test_a_row_tells_whether_decoding_was_stopped_in_a_loop(tmp_path):
+    _, _, rows = run(FakeModel(looping=(32_000,)), tmp_path / "rows.jsonl")
+    assert [row["looped"] for row in rows] == [False, True, False, False]
 
 
 def test_audio_that_the_model_refuses_is_a_row_with_its_error(tmp_path):

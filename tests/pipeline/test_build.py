@@ -12,10 +12,12 @@ from fastwhisper_compress.checkpoint import Source
 from fastwhisper_compress.checkpoint.dims import modules
 from fastwhisper_compress.emit.precision import FP16, FP32, INT8_DYNAMIC, Precision
 from fastwhisper_compress.errors import ProviderError
+from fastwhisper_compress.evaluation.suite import load_suite
 from fastwhisper_compress.pipeline.build import Builder, public_id
 from fastwhisper_compress.pipeline.gates import load_gates
 from fastwhisper_compress.pipeline.run import _order
 from fastwhisper_compress.pipeline.store import Store
+from fastwhisper_compress.pipeline.verify import parity_clips
 from fastwhisper_compress.recipe import load_recipe
 
 GATES = load_gates()
@@ -27,6 +29,9 @@ passes:
     targets: ["*"]
   - pass: fuse
 """
+
+
+PARITY = load_suite(GATES.suite)
 
 
 class Recorder(Store):
@@ -45,12 +50,12 @@ def built(tmp_path):
     mine = tmp_path / "mine.yaml"
     mine.write_text(RECIPE)
 
-    def built_(*overrides, recipe=mine, checkpoint=None, gates=GATES, baseline=None):
+    def built_(*overrides, recipe=mine, checkpoint=None, gates=GATES, baseline=None, parity=PARITY):
         checkpoint = checkpoint or small_checkpoint()
         order = _order(load_recipe(recipe, overrides), modules(checkpoint.dims))
         store = Recorder(tmp_path / "x")
         object.__setattr__(store, "specs", [])
-        Builder(store, checkpoint, gates, list, lambda *_: None).build(order, baseline)
+        Builder(store, checkpoint, gates, parity, lambda *_: None).build(order, baseline)
         return store.path("artifact", store.specs[0]), store.specs[0]
 
     return built_
@@ -59,7 +64,9 @@ def built(tmp_path):
 def test_the_shipped_gates_are_those_of_the_documentation():
     assert GATES.agreement == {"fp32": 0.999, "fp16": 0.99, "int8": 0.90, "int4": 0.80}
     assert GATES.max_abs_error == {"log_mel": 5e-5, "encoder": 1e-3, "logits": 1e-3}
-    assert GATES.clips >= 8
+    clips = parity_clips(PARITY, GATES.clips)
+    assert len({clip.id.split("-")[0] for clip in clips}) >= 8, "most categories of the suite"
+    assert sum(clip.samples.size > 8 * 16_000 for clip in clips) >= 2, "long clips too"
 
 
 @pytest.mark.parametrize(
@@ -79,10 +86,15 @@ def test_the_lowest_precision_sets_the_gate(used, least):
 def test_gates_are_read_from_a_file(tmp_path):
     path = tmp_path / "gates.yaml"
     path.write_text(
-        "parity_set: {suite: x, clips: 3}\ntoken_agreement: {int8: 0.5}\nfp32_max_abs_error: {logits: 1.0e-2}\n"
+        "parity_set: {suite: x, clips: [a, b]}\ntoken_agreement: {int8: 0.5}\nfp32_max_abs_error: {logits: 1.0e-2}\n"
     )
     gates = load_gates(path)
-    assert (gates.suite, gates.clips, gates.agreement, gates.max_abs_error) == ("x", 3, {"int8": 0.5}, {"logits": 0.01})
+    assert (gates.suite, gates.clips, gates.agreement, gates.max_abs_error) == (
+        "x",
+        ("a", "b"),
+        {"int8": 0.5},
+        {"logits": 0.01},
+    )
 
 
 def test_a_recipes_own_gate_wins(built):
@@ -105,7 +117,8 @@ def test_what_changes_the_graphs_changes_the_stage(built):
         {"checkpoint": replace(original, tokenizer_json=original.tokenizer_json + b" ")},
         {"checkpoint": replace(original, source=replace(original.source, id="another"))},
         {"baseline": Path("another")},
-        {"gates": replace(GATES, clips=GATES.clips + 1)},
+        {"gates": replace(GATES, clips=GATES.clips[1:])},
+        {"parity": replace(PARITY, utterances=PARITY.utterances[1:])},
     )
     paths = [built(**change)[0] for change in changes]
     overrides = ("passes.0.ignore=[encoder]", "gate.token_agreement=0.95", "seed=1")

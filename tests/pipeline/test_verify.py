@@ -36,7 +36,8 @@ class Fake:
     def encode(self, samples, *, hidden=False):
         return np.full((1, 4, 2), 1 + self.off["encoder"], np.float32)
 
-    def transcribe(self, samples, *, language):
+    def transcribe(self, samples, *, language, stop_loops):
+        assert stop_loops is False  # the reference decodes through loops
         return SimpleNamespace(tokens=self.tokens)
 
     def forced_logits(self, prompt, tokens):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -74,6 +75,19 @@ def test_runs_are_sorted_and_the_front_is_marked(save, tmp_path):
     assert rows[3][6] == "60.0 MB"
     assert rows[1][3:6] == ["11.02 %", "+0.73 pp", "+0.05 to +1.52 pp"]
     check_safe((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+
+
+def test_only_the_name_of_a_folder_is_kept(save, tmp_path, monkeypatch):
+    folders = three(save)
+    monkeypatch.chdir(folders[0])
+    data = compare([Path(), folders[1] / "results.json", folders[2]], tmp_path / "out")
+    assert {run["recipe"]: run["path"] for run in data["runs"] if not run["baseline"]} == {
+        "int8_attn_fp16": "a",
+        "int4": "b",
+        "prune": "c",
+    }
+    for file in (tmp_path / "out").iterdir():
+        assert str(tmp_path) not in file.read_text(encoding="utf-8")
 
 
 def test_two_models_bring_two_baselines(save, tmp_path):

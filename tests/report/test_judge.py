@@ -118,3 +118,27 @@ def test_a_clean_run_has_no_marks():
 
 def test_characters_are_called_by_their_name():
     assert "CER 10.29 % to" in verdict(build(candidate__eval__metric="cer", baseline__eval__metric="cer"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "marked"),
+    [
+        ("2026-08-14T09:00:00+00:00", "2026-08-14T10:00:00+00:00", False),
+        ("2026-08-14T09:00:00+00:00", "2026-08-14T10:00:01+00:00", True),
+        ("2026-08-14T10:00:01+00:00", "2026-08-14T09:00:00+00:00", True),
+        ("2026-08-14T09:00:00+00:00", "2026-08-14T11:30:00+02:00", False),
+        ("2026-08-14T09:00:00", "2026-08-14T09:30:00Z", False),
+        (None, "2026-08-14T09:00:00+00:00", True),
+        ("2026-08-14T09:00:00+00:00", None, True),
+        ("yesterday", "2026-08-14T09:00:00+00:00", True),
+    ],
+)
+def test_speeds_of_different_times_are_marked(before, after, marked):
+    results = build(baseline__eval__measured_at=before, candidate__eval__measured_at=after)
+    assert ("speeds measured at different times" in mark_texts(results)) is marked
+
+
+@pytest.mark.parametrize("side", ["baseline", "candidate"])
+def test_a_resumed_side_is_marked(side):
+    assert "resumed run" in mark_texts(build(**{f"{side}__eval__resumed_rows": 3}))
+    assert "resumed run" not in mark_texts(build())

@@ -16,9 +16,9 @@ KEYS = {
         *("schema_version", "created", "comparable", "not_comparable_because", "recipe", "model", "suite", "baseline"),
         *("candidate", "delta", "environment", "verdict", "timings_s"),
     },
-    ("recipe",): {"name", "description", "digest", "provider", "passes", "overrides"},
+    ("recipe",): {"name", "description", "digest", "provider", "passes", "overrides", "shipped"},
     ("model",): {"id", "digest", "parameters", "dims", "source_kind", "revision"},
-    ("suite",): {"name", "digest", "language", "synthetic", "license", "revision", "n_utterances", "limit"},
+    ("suite",): {"name", "digest", "language", "synthetic", "license", "revision", "n_utterances", "limit", "shipped"},
     ("baseline",): SIDE,
     ("candidate",): SIDE,
     ("candidate", "artifact"): {"size_on_disk_bytes", "files", "provider", "kv_dtype", "modules", "fusions", "applied"},
@@ -41,6 +41,7 @@ def test_round_trip_keeps_every_key_and_value(tmp_path):
     written = json.loads(path.read_text(encoding="utf-8"))
     for side in ("baseline", "candidate"):
         data[side]["eval"]["resumed_rows"] = 0  # filled in where an older file lacks it
+    data["recipe"]["shipped"] = data["suite"]["shipped"] = True  # likewise
     assert written == data
     assert Results.load(path).to_json() == data
 

@@ -269,6 +269,35 @@ def test_the_command_can_be_pasted(tmp_path):
     assert words[-2:] == ["--limit", "7"]
 
 
+def test_files_of_the_user_are_placeholders_in_the_command(tmp_path):
+    rendered(tmp_path / "own", recipe__shipped=False, suite__name="mine", suite__shipped=False)
+    rendered(tmp_path / "shipped")
+    for file in ("report.md", "README.md"):
+        own = (tmp_path / "own" / file).read_text(encoding="utf-8")
+        assert "run PATH/TO/int8_attn_fp16.yaml --model" in own
+        assert "--suite PATH/TO/mine.jsonl --provider" in own
+        shipped = (tmp_path / "shipped" / file).read_text(encoding="utf-8")
+        assert "run int8_attn_fp16 --model" in shipped
+        assert "--suite demo --provider" in shipped
+
+
+def test_when_it_was_measured_and_what_was_resumed(tmp_path):
+    def rows(out):
+        text = (out / "report.md").read_text(encoding="utf-8")
+        (found,) = [t for t in tables(text) if "Measured at" in {cells[0] for cells in t}]
+        return text, {cells[0]: cells[1:3] for cells in found}
+
+    rendered(tmp_path / "a", baseline__eval__measured_at=None)
+    text, found = rows(tmp_path / "a")
+    assert found["Measured at"] == ["\N{EN DASH}", "2026-08-14T09:30:12+00:00"]
+    assert not any(name.startswith("Resumed") for name in found)
+    assert "remaining utterances only" not in text
+    rendered(tmp_path / "b", candidate__eval__resumed_rows=31)
+    text, found = rows(tmp_path / "b")
+    assert next(cells for name, cells in found.items() if name.startswith("Resumed")) == ["0", "31"]
+    assert "Peak memory of a resumed run covers the remaining utterances only" in text
+
+
 def test_saved_results_can_be_rendered_again(tmp_path):
     from fastwhisper_compress.report import Results, read_rows, render
 
