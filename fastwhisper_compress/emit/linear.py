@@ -72,14 +72,18 @@ def packed_linear(e: Emitter, x: str, name: str, paths: Sequence[str]) -> list[s
     if not (one_precision and all(e.fused(path) for path in paths)):
         return [linear(e, x, path) for path in paths]
     parts = _parts(e, name, tuple(paths))
-    packed = write_linear(e, x, parts, with_bias=True)
+    in_kernel = parts.precision.scheme in ("int8_dynamic", "weight_only")  # which add a bias for nothing
+    packed = write_linear(e, x, parts, with_bias=in_kernel)
+    kind = e.graph.type_of(packed)
     widths = [e.weight(path).shape[0] for path in paths]
-    outs = [f"{path}.out" for path in paths]
-    e.graph.node(
-        "Split", [packed, e.graph.const(widths)], outs, f"{name}.split", dtype=e.graph.type_of(packed), axis=-1
-    )
+    outs = [f"{path}.product" for path in paths]
+    e.graph.node("Split", [packed, e.graph.const(widths)], outs, f"{name}.split", dtype=kind, axis=-1)
     e.graph.fusions["packed_qkv"] += 1
-    return outs
+    if in_kernel:
+        return outs
+    # Keys have no bias, so adding behind the split adds less than before it, and holds no second copy of all three.
+    biases = [None if e.bias(path) is None else bias(e, path, kind) for path in paths]
+    return [_add(e, out, added, path) for out, added, path in zip(outs, biases, paths, strict=True)]
 
 
 def bias(e: Emitter, path: str, dtype: int = FLOAT) -> str:
