@@ -18,7 +18,7 @@ def few_clips(monkeypatch):
 
     def few_clips_(**limits):
         gates = load_gates()
-        gates = replace(gates, clips=2, max_abs_error=dict(gates.max_abs_error) | limits)
+        gates = replace(gates, clips=gates.clips[:2], max_abs_error=dict(gates.max_abs_error) | limits)
         monkeypatch.setattr(run, "load_gates", lambda: gates)
 
     return few_clips_
@@ -81,7 +81,7 @@ def test_an_earlier_run_is_replaced_or_left_as_it_was(again, monkeypatch):
 def test_fp32_against_itself_is_one_artifact(cli, finished, model):
     done = cli("run", "fp32", "--model", model, "--limit", 3, "--json")
     assert done.code == 0, done.err
-    assert Path(f"runs/fp32-{model.name}/report.html").is_file()
+    assert Path(f"runs/fp32-{model.name}-limit3/report.html").is_file()
     results = done.json
     assert results["baseline"] == results["candidate"]
     assert results["delta"]["identical"] is True

@@ -39,7 +39,7 @@ def group_of(leader):
     return found
 
 
-@pytest.mark.parametrize("moment", ["open checkpoint", "baseline: verify 2/8"])
+@pytest.mark.parametrize("moment", ["open checkpoint", "baseline: verify 2/10"])
 def test_while_the_artifact_is_made(model, tmp_path, cache, moment):
     with start(*ARGUMENTS, "--model", model, cwd=tmp_path) as process:
         rest = interrupt(process, moment)

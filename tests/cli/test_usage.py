@@ -108,7 +108,7 @@ def test_a_local_model_is_known_by_its_name_alone(artifact, model, finished):
 
 def test_progress_goes_to_stderr_line_by_line(finished):
     lines = finished[1].err.splitlines()
-    assert "candidate: verify 8/8" in lines
+    assert "candidate: verify 10/10" in lines
     assert "candidate: evaluate 3/3" in lines
     assert not any("\r" in line or "\x1b" in line for line in lines)
 

@@ -111,7 +111,7 @@ def test_weights_and_memory_are_told(results):
 
 
 def test_the_proof_is_told(results):
-    assert results["baseline"]["verify"]["greedy_tokens_equal"] == {"n": 8, "of": 8}
+    assert results["baseline"]["verify"]["greedy_tokens_equal"] == {"n": 10, "of": 10}
     assert results["baseline"]["verify"]["max_abs_error"]["logits"] <= 1e-3
     verified = results["candidate"]["verify"]
     assert verified["gate"] == {"token_agreement": 0.9, "passed": True}
