@@ -214,6 +214,47 @@ def transcribe(
 
 
 @app.command()
+def margin(
+    artifact: Annotated[Path, typer.Argument(help="An artifact: the --out folder of a run.")],
+    suite: Annotated[
+        str, typer.Option(help="Clips to try it on: name, manifest (.jsonl) or .yaml; needs no transcripts.")
+    ],
+    margins: Annotated[str, typer.Option(help="Seconds to try.")] = "2,4,6,8,10",
+    threads: Threads = None,
+    limit: Limit = None,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the margin of an elastic encoder context for a model."""
+    from dataclasses import asdict
+
+    from fastwhisper_compress import console
+    from fastwhisper_compress.errors import UsageError
+    from fastwhisper_compress.evaluation.suite import load_suite
+    from fastwhisper_compress.pipeline.margins import best_margin, try_margins
+
+    try:
+        seconds = [float(one) for one in margins.split(",")]
+    except ValueError:
+        seconds = []
+    if not seconds or not all(0 <= one <= 30 for one in seconds):
+        raise UsageError(f"not a list of seconds: {margins!r}", place="--margins", remedy="write it as 2,4,6,8,10")
+    with console.progress() as report:
+        loaded = load_suite(suite, limit=limit, offline=offline)
+        trials = try_margins(artifact, loaded, seconds, lambda n, of: report("try margins", n, of), threads=threads)
+    best = best_margin(trials)
+    if as_json:
+        typer.echo(json.dumps({"trials": [asdict(one) for one in trials], "elastic_margin_s": best}))
+        return
+    typer.echo("margin  differs from full window     WER  redone    RTFx")
+    for one in trials:
+        name = "full" if one.margin_s is None else f"{one.margin_s:g} s"
+        errors = "" if one.wer is None else f"{one.wer:.2%}"
+        typer.echo(f"{name:>6}  {one.difference:24.2%}  {errors:>6}  {one.redone:6}  {one.rtfx:6.1f}")
+    typer.echo(f"\nelastic_margin_s: {best:g}")
+
+
+@app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Output folders of runs on one suite.")],
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("comparison"),

@@ -91,7 +91,8 @@ def text_self_attention(
     """
     name = f"{path}.self_attn"
     x, normed = normalise(e, stream, f"{name}_layer_norm")
-    q, k, v = (e.graph.cast(p, e.attention_type) for p in _projections(e, normed, name, "qkv"))
+    packed = packed_linear(e, normed, f"{name}.qkv_proj", [f"{name}.{letter}_proj" for letter in "qkv"])
+    q, k, v = (e.graph.cast(p, e.attention_type) for p in packed)
     presents = [f"{name}.present_key", f"{name}.present_value"]
     if e.fused(name) and past.causal_bias is None:
         mixed = _fused(e, [q, k, v, "", "", "", *cache, past.length], name, presents, unidirectional=1)
@@ -124,7 +125,11 @@ def cross_keys_values(e: Emitter, audio: str, path: str) -> tuple[str, str]:
 
 
 def _projections(e: Emitter, x: str, name: str, which: str) -> list[str]:
-    return packed_linear(e, x, f"{name}.{which}_proj", [f"{name}.{letter}_proj" for letter in which])
+    """Write projections of the audio one by one: packed into one, they would cost a copy of all to split them again.
+
+    The text's are packed: of so few rows a copy is nothing, and a node more in each layer is something.
+    """
+    return [linear(e, x, f"{name}.{letter}_proj") for letter in which]
 
 
 def _fused(e: Emitter, inputs: list[str], name: str, extra: list[str] | None = None, **attributes: int) -> str:

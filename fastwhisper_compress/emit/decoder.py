@@ -16,7 +16,7 @@ def write_decoder(e: Emitter, dims: Dims) -> None:
 
     Shapes: inputs ``input_ids`` int64 (batch, tokens), ``past_length`` int32 (1,), and for every layer i
     ``past_key.i``, ``past_value.i`` (batch, heads, n_text_ctx, head_dim), ``cross_key.i``, ``cross_value.i`` (batch,
-    heads, n_audio_ctx, head_dim); outputs ``logits`` float32 (batch, n_vocab) of the last token, and ``present_key.i``,
+    heads, audio length, head_dim); outputs ``logits`` float32 (batch, n_vocab) of the last token, and ``present_key.i``,
     ``present_value.i`` like the past, which may be bound to the same buffers.
     """
     g = e.graph
@@ -26,7 +26,7 @@ def write_decoder(e: Emitter, dims: Dims) -> None:
     caches, audio = [], []
     for i, path in enumerate(layers):
         caches.append(_pair(e, "past", f"{path}.self_attn", i, dims.n_text_ctx))
-        audio.append(_pair(e, "cross", f"{path}.encoder_attn", i, dims.n_audio_ctx))
+        audio.append(_pair(e, "cross", f"{path}.encoder_attn", i, "audio"))
 
     fused = e.plan.provider == "cpu" and all(e.fused(f"{path}.self_attn") for path in layers)
     past = text_past(e, ids, length, fused=fused)
@@ -56,7 +56,7 @@ def write_decoder(e: Emitter, dims: Dims) -> None:
     g.output("logits", tied_logits(e, row, "decoder.embed_tokens"), FLOAT, ["batch", dims.n_vocab])
 
 
-def _pair(e: Emitter, prefix: str, attention: str, layer: int, length: int) -> tuple[str, str]:
+def _pair(e: Emitter, prefix: str, attention: str, layer: int, length: int | str) -> tuple[str, str]:
     shape: list[int | str] = ["batch", e.heads(attention), length, e.dims.head_dim(attention)]
     key, value = (e.graph.input(f"{prefix}_{part}.{layer}", e.attention_type, shape) for part in ("key", "value"))
     return key, value

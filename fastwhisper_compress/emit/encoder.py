@@ -6,23 +6,25 @@ from fastwhisper_compress.checkpoint.dims import Dims
 from fastwhisper_compress.emit.attention import audio_self_attention, cross_keys_values
 from fastwhisper_compress.emit.blocks import Stream, mlp, normalise
 from fastwhisper_compress.emit.emitter import Emitter
-from fastwhisper_compress.emit.graph import FLOAT
+from fastwhisper_compress.emit.graph import FLOAT, INT64
 from fastwhisper_compress.emit.linear import bias
 
 
 def write_encoder(e: Emitter, dims: Dims) -> None:
     """Write the encoder graph.
 
-    Shapes: input ``mel`` float32 (batch, n_mels, 2 * n_audio_ctx); outputs ``hidden`` float32 (batch, n_audio_ctx,
-    d_model) and for every decoder layer i ``cross_key.i``, ``cross_value.i`` (batch, heads, n_audio_ctx, head_dim) in
-    the type of the KV cache.
+    Shapes: input ``mel`` float32 (batch, n_mels, frames), an even number of frames, at most 2 * n_audio_ctx; outputs
+    ``hidden`` float32 (batch, frames / 2, d_model) and for every decoder layer i ``cross_key.i``, ``cross_value.i``
+    (batch, heads, frames / 2, head_dim) in the type of the KV cache.
     """
     g = e.graph
-    mel = g.input("mel", FLOAT, ["batch", dims.n_mels, 2 * dims.n_audio_ctx])
+    mel = g.input("mel", FLOAT, ["batch", dims.n_mels, "frames"])
     x = _conv(e, mel, "encoder.conv1", stride=1)
     x = _conv(e, x, "encoder.conv2", stride=2)
     x = g.node("Transpose", [x], "encoder.by_frame", "encoder.by_frame", perm=[0, 2, 1])
-    place = positions(e, "encoder.embed_positions", kernel="Add", node="encoder.stem")
+    length = g.node("Shape", [x], "encoder.length", "encoder.length", dtype=INT64, start=1, end=2)
+    table = positions(e, "encoder.embed_positions", kernel="Slice", node="encoder.positions")
+    place = g.node("Slice", [table, g.const([0]), length], "encoder.positions", "encoder.positions")
     x = g.node("Add", [x, place], "encoder.stem", "encoder.stem")
 
     stream = Stream(x)
@@ -33,13 +35,13 @@ def write_encoder(e: Emitter, dims: Dims) -> None:
         stream = audio_self_attention(e, stream, path, then=f"{path}.final_layer_norm")
         stream = mlp(e, stream, path, then=after)
     _, hidden = normalise(e, stream, "encoder.layer_norm")
-    g.output("hidden", hidden, FLOAT, ["batch", dims.n_audio_ctx, dims.d_model])
+    g.output("hidden", hidden, FLOAT, ["batch", "audio", dims.d_model])
 
     for i in range(dims.decoder_layers):
         pair = cross_keys_values(e, hidden, f"decoder.layers.{i}")
         heads = e.heads(f"decoder.layers.{i}.encoder_attn")
         for name, value in zip((f"cross_key.{i}", f"cross_value.{i}"), pair, strict=True):
-            g.output(name, value, e.attention_type, ["batch", heads, dims.n_audio_ctx, dims.head_dim("decoder.")])
+            g.output(name, value, e.attention_type, ["batch", heads, "audio", dims.head_dim("decoder.")])
 
 
 def positions(e: Emitter, path: str, *, kernel: str, node: str) -> str:

@@ -25,6 +25,7 @@ class Row:
     text: str
     tokens: tuple[int, ...]
     looped: bool
+    redone: bool
     audio_s: float
     wall_s: float
     error: str | None
@@ -106,6 +107,7 @@ class Evaluation:
                 "insertions": counts.insertions,
                 "empty_outputs": self.empty_outputs,
                 "repetition_loops": self.repetition_loops,
+                "redone": sum(row.redone for row in self.rows),
                 "failed": [{"id": row.id, "error": row.error} for row in self.rows if row.error is not None],
                 "load_s": self.process["load_s"],
                 "audio_s": sum(row.audio_s for row in self.rows),
@@ -144,6 +146,7 @@ def score_rows(suite: Suite, rows: Sequence[Mapping[str, Any]]) -> tuple[Row, ..
             text=row["text"],
             tokens=tuple(row["tokens"]),
             looped=row["looped"],
+            redone=row["redone"],
             audio_s=row["audio_s"],
             wall_s=row["wall_s"],
             error=row["error"],

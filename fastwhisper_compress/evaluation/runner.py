@@ -47,6 +47,10 @@ class Transcript(Protocol):
         """Whether decoding was stopped in a loop."""
 
     @property
+    def redone(self) -> bool:
+        """Whether a first attempt on an elastic window was degenerate."""
+
+    @property
     def tokens(self) -> Sequence[int]:
         """Text tokens."""
 
@@ -215,6 +219,7 @@ def _row(
             "text": "",
             "tokens": [],
             "looped": False,
+            "redone": False,
             "audio_s": 0.0,
             "wall_s": 0.0,
             "error": error.message,
@@ -224,6 +229,7 @@ def _row(
         "text": transcript.text,
         "tokens": [int(token) for token in transcript.tokens],
         "looped": transcript.looped,
+        "redone": transcript.redone,
         "audio_s": len(samples) / SAMPLE_RATE_HZ,
         "wall_s": wall_s,
         "error": None,

@@ -18,6 +18,7 @@ from fastwhisper_compress.evaluation.measure import Evaluation, compare, measure
 from fastwhisper_compress.evaluation.suite import Suite, list_suites, load_suite
 from fastwhisper_compress.pipeline.build import Builder, Order, Report, artifact_part, check_files, public_id
 from fastwhisper_compress.pipeline.gates import load_gates
+from fastwhisper_compress.pipeline.margins import margin_s
 from fastwhisper_compress.pipeline.output import check_output
 from fastwhisper_compress.pipeline.provenance import code_digest, cpu_name, environment, package_versions, usable_cores
 from fastwhisper_compress.pipeline.store import Store, publishing, read_json, resources, write_json
@@ -90,7 +91,7 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
         report("open checkpoint", 0, 1)
         checkpoint = open_checkpoint(recipe.model, revision=recipe.revision, offline=request.offline)
         parts = modules(checkpoint.dims)
-        orders = [_order(_baseline(recipe.provider), parts), _order(loaded, parts)]
+        orders = [_order(one, parts, margin_s(one, checkpoint)) for one in (_baseline(recipe.provider), loaded)]
     with clock.step("load suite"):
         report("load suite", 0, 1)
         suite = load_suite(recipe.suite, limit=request.limit, offline=request.offline)
@@ -183,10 +184,10 @@ def _baseline(provider: str) -> LoadedRecipe:
     return load_recipe(_BASELINE_RECIPE, (f"provider={provider}",))
 
 
-def _order(loaded: LoadedRecipe, parts: Sequence[Any]) -> Order:
+def _order(loaded: LoadedRecipe, parts: Sequence[Any], margin: float | None) -> Order:
     recipe = loaded.recipe
     gate = None if recipe.gate is None else recipe.gate.token_agreement
-    return Order(tuple(recipe.passes), check_against(loaded, parts), recipe.provider, recipe.seed, gate)
+    return Order(tuple(recipe.passes), check_against(loaded, parts), recipe.provider, recipe.seed, gate, margin)
 
 
 def _results(

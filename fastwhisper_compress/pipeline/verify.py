@@ -19,7 +19,7 @@ from fastwhisper_compress.pipeline.reference import Reference, reference_log_mel
 from fastwhisper_compress.runtime.audio import read_audio
 from fastwhisper_compress.runtime.decode import prompt_tokens
 from fastwhisper_compress.runtime.session import open_session
-from fastwhisper_compress.runtime.transcriber import Transcriber
+from fastwhisper_compress.runtime.transcriber import Encoded, Transcriber
 
 Progress = Callable[[int, int], None]
 
@@ -90,10 +90,11 @@ def verify_fp32(
     for done, clip in enumerate(clips):
         prompt = prompt_tokens(artifact.manifest.decoding, clip.language, "transcribe")
         hidden = reference.encode(artifact.log_mel(clip.samples))
-        encoder.add(hidden, _hidden(artifact, clip))
+        encoded, own_hidden = _encode(artifact, clip)
+        encoder.add(hidden, own_hidden)
         expected = reference.greedy(hidden, clip.language, prompt)
         equal += artifact.transcribe(clip.samples, language=clip.language, stop_loops=False).tokens == expected
-        theirs, ours = reference.logits(hidden, prompt, expected), artifact.forced_logits(prompt, expected)
+        theirs, ours = reference.logits(hidden, prompt, expected), artifact.forced_logits(encoded, prompt, expected)
         logits.add(theirs, ours)
         agree += int((theirs.argmax(axis=1) == ours.argmax(axis=1)).sum())
         total += len(theirs)
@@ -148,8 +149,12 @@ def verify_compressed(
     for done, clip in enumerate(clips):
         prompt = prompt_tokens(artifact.manifest.decoding, clip.language, "transcribe")
         tokens = baseline.transcribe(clip.samples, language=clip.language, stop_loops=False).tokens
-        encoder.add(_hidden(baseline, clip), _hidden(artifact, clip))
-        theirs, ours = baseline.forced_logits(prompt, tokens), artifact.forced_logits(prompt, tokens)
+        (before, their_hidden), (after, our_hidden) = _encode(baseline, clip), _encode(artifact, clip)
+        encoder.add(their_hidden, our_hidden)
+        theirs, ours = (
+            baseline.forced_logits(before, prompt, tokens),
+            artifact.forced_logits(after, prompt, tokens),
+        )
         if not np.isfinite(ours).all():
             raise GateError("the logits are not finite", place=clip.id, remedy="keep more modules in FP32 or FP16")
         logits.add(theirs, ours)
@@ -193,16 +198,17 @@ def verify_loads(graphs: Mapping[str, Path], provider: str) -> None:
         open_session(path, "cpu" if name == "log_mel" else provider, optimise=False)
 
 
-def _hidden(artifact: Transcriber, clip: Clip) -> np.ndarray:
-    hidden = artifact.encode(clip.samples, hidden=True)
-    if hidden is None or not np.isfinite(hidden).all():
+def _encode(artifact: Transcriber, clip: Clip) -> tuple[Encoded, np.ndarray]:
+    """Encode a clip on the full window; return also the encoder's output, float32 (1, audio length, d_model)."""
+    encoded = artifact.encode([clip.samples], hidden=True)
+    if encoded.hidden is None or not np.isfinite(encoded.hidden).all():
         raise GateError("the encoder's output is not finite", place=clip.id, remedy="keep more modules in FP32 or FP16")
-    return hidden
+    return encoded, encoded.hidden
 
 
 def _log_mel_error(artifact: Transcriber, n_mels: int) -> float:
     noise = np.random.default_rng(0).normal(scale=0.1, size=max(_BOUNDARY_LENGTHS)).astype(np.float32)
     error = _Noise()
     for length in _BOUNDARY_LENGTHS:
-        error.add(reference_log_mel(noise[:length], n_mels), artifact.log_mel(noise[:length], check=False)[0])
+        error.add(reference_log_mel(noise[:length], n_mels), artifact.log_mel(noise[:length])[0])
     return error.max_abs

@@ -193,6 +193,17 @@ class Recipe(_Model):
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="Threads of the runtime; without it, one for each core."
     )
+    encoder_context: Literal["full", "elastic"] = Field(
+        default="full",
+        description="What the encoder is given of a clip: Whisper's full 30 s, or only the clip and a margin (elastic), "
+        "which is faster; a transcript that shows signs of going wrong is then made again with the full window.",
+    )
+    elastic_margin_s: float | None = Field(
+        default=None,
+        ge=0,
+        le=30,
+        description="Seconds behind the clip in an elastic context; without it, what was measured for the model.",
+    )
     passes: list[Pass] = Field(max_length=64, description="The steps, in the order in which they run.")
     gate: Gate | None = Field(default=None, description="The least quality; without it, the usual gate for the passes.")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of everything random.")

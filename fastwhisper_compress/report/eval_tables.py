@@ -87,6 +87,7 @@ def evaluation(results: Results, synthetic: str) -> Table:
             counts("Insertions", "insertions"),
             counts("Empty outputs", "empty_outputs"),
             counts("Repetition loops", "repetition_loops"),
+            counts("Encoded again with the full window", "redone"),
             ("Failed audio", number(failed[0]), number(failed[1]), signed(failed[1] - failed[0])),
             ("Utterances", number(before.n_utterances), number(after.n_utterances), ""),
             (words, number(before.n_ref_words), number(after.n_ref_words), ""),

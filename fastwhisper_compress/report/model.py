@@ -165,6 +165,7 @@ class Eval(_Record):
     insertions: NonNegativeInt
     empty_outputs: NonNegativeInt
     repetition_loops: NonNegativeInt
+    redone: NonNegativeInt
     failed: tuple[FailedAudio, ...]
     load_s: float
     audio_s: float

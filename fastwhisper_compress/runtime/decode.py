@@ -1,7 +1,8 @@
-"""Greedy decoding over one key/value cache that stays in place."""
+"""Greedy decoding of one clip or several at once, over key/value caches that stay in place."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from fastwhisper_compress.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import onnxruntime as ort
 
@@ -62,100 +63,188 @@ def repeated(tokens: Sequence[int]) -> int:
     return 0
 
 
-class Decoder:
-    """One decoder session with its buffers, for one clip at a time.
+@dataclass(frozen=True)
+class Hypothesis:
+    """What greedy decoding found for one clip.
 
-    Past and present keys and values are the same buffers: ONNX Runtime appends to them in place.
+    Attributes:
+        tokens: Text tokens, without prompt and end of text.
+        looped: Whether it was stopped because it repeated itself without end; what came after is missing.
+        ended: Whether the model ended the text itself, rather than a loop or the model's length.
+        mean_logprob: Mean natural logarithm of the probability of each token, end of text included.
     """
 
-    def __init__(self, session: ort.InferenceSession, decoding: Decoding, cross: dict[str, ort.OrtValue]) -> None:
+    tokens: tuple[int, ...]
+    looped: bool
+    ended: bool
+    mean_logprob: float
+
+
+class Batch:
+    """Some clips that are decoded together, with their caches.
+
+    Past and present keys and values are the same buffers: ONNX Runtime appends to them in place. They are as long as
+    the model's text can be, but memory that no token has reached is never touched.
+    """
+
+    def __init__(self, session: ort.InferenceSession, cross: Mapping[str, ort.OrtValue]) -> None:
         """Bind the buffers.
 
         Args:
             session: The decoder graph.
-            decoding: The model's ids.
-            cross: The encoder's outputs that the decoder attends to, by input name.
+            cross: The encoder's keys and values that the decoder attends to, by input name: (batch, heads, audio
+                length, head_dim).
         """
         import onnxruntime as ort
 
-        self._session = session
-        self._decoding = decoding
-        self._suppress = np.array(decoding.suppress, dtype=np.int64)
-        self._begin_suppress = np.array(decoding.begin_suppress, dtype=np.int64)
-        self._past_length = np.zeros(1, np.int32)
-        self._token = np.zeros((1, 1), np.int64)
-        self._logits = np.zeros((1, session.get_outputs()[-1].shape[-1]), np.float32)
         self._ort = ort
-        self._caches: list[tuple[str, ort.OrtValue]] = []
-        self._device = device = next(iter(cross.values())).device_name()
+        self._session = session
+        first = next(iter(cross.values()))
+        self._device = first.device_name()
+        self._past_length = np.zeros(1, np.int32)
+        self._tokens = np.zeros((0, 0), np.int64)
+        self._step: ort.IOBinding | None = None
+        caches = {}
         for node in session.get_inputs():
             if node.name.startswith("past_") and node.name != "past_length":
                 dtype = np.float16 if node.type == "tensor(float16)" else np.float32
-                shape = [1, *node.shape[1:]]
-                value = ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype, device)
-                value.update_inplace(np.zeros(shape, dtype))
-                self._caches.append((node.name, value))
-        self._cross = cross
-        self._scores: np.ndarray = self._logits[0]
-        self._step = self._bind(self._token)
+                caches[node.name] = self._on_device(np.zeros([first.shape()[0], *node.shape[1:]], dtype))
+        self._take(cross, caches)
 
-    def _bind(self, tokens: np.ndarray) -> ort.IOBinding:
-        """Bind every input and output; ``tokens`` int64 (1, n) is read anew at each run."""
+    def feed(self, tokens: np.ndarray) -> np.ndarray:
+        """Read tokens and return the logits behind the last one.
+
+        Shapes: int64 (batch, n) -> float32 (batch, n_vocab), a view that the next call overwrites.
+        """
+        if self._step is not None and self._device == "cpu" and tokens.shape == self._tokens.shape:
+            self._tokens[:] = tokens
+        else:  # another shape, or a device: its binding copies what lies on the host when it is made
+            self._tokens = np.array(tokens, np.int64)
+            self._step = self._bind()
+        self._session.run_with_iobinding(self._step)
+        self._past_length[0] += tokens.shape[1]
+        return self._logits
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all other clips; these move up in the order given."""
+        chosen = list(rows)
+
+        def moved(values: Mapping[str, ort.OrtValue]) -> dict[str, ort.OrtValue]:
+            return {name: self._on_device(value.numpy()[chosen]) for name, value in values.items()}
+
+        self._take(moved(self._cross), moved(self._caches))
+
+    def _take(self, cross: Mapping[str, ort.OrtValue], caches: Mapping[str, ort.OrtValue]) -> None:
+        """Go on with these buffers, all of one batch size."""
+        self._cross, self._caches = cross, caches
+        vocabulary = next(node.shape[-1] for node in self._session.get_outputs() if node.name == "logits")
+        self._logits = np.zeros((next(iter(cross.values())).shape()[0], vocabulary), np.float32)
+        self._step = None  # it was bound to others
+
+    def _on_device(self, values: np.ndarray) -> ort.OrtValue:
+        return self._ort.OrtValue.ortvalue_from_numpy(values, self._device)
+
+    def _bind(self) -> ort.IOBinding:
+        """Bind every input and output; on a CPU, what the arrays hold is read anew at each run."""
         value = self._ort.OrtValue.ortvalue_from_numpy
         binding = self._session.io_binding()
-        binding.bind_ortvalue_input("input_ids", value(tokens))
+        binding.bind_ortvalue_input("input_ids", value(self._tokens))
         binding.bind_ortvalue_input("past_length", value(self._past_length))
         for name, buffer in self._cross.items():
             binding.bind_ortvalue_input(name, buffer)
-        for name, buffer in self._caches:
+        for name, buffer in self._caches.items():
             binding.bind_ortvalue_input(name, buffer)
             binding.bind_ortvalue_output(name.replace("past", "present"), buffer)
         binding.bind_ortvalue_output("logits", value(self._logits))
         return binding
 
-    def start(self, prompt: Sequence[int]) -> np.ndarray:
-        """Forget the text so far, read a prompt and return the logits behind it.
 
-        Shapes: float32 (n_vocab,), a view that the next call overwrites.
-        """
-        self._past_length[0] = 0
-        self._session.run_with_iobinding(self._bind(np.array([prompt], dtype=np.int64)))
-        self._past_length[0] = len(prompt)
-        return self._scores
+class Decoder:
+    """The decoder graph and the rules by which it is asked."""
 
-    def step(self, token: int) -> np.ndarray:
-        """Read one more token and return the logits behind it, as :meth:`start` does."""
-        self._token[0, 0] = token
-        if self._device != "cpu":  # a binding copies what lies on the host when it is made
-            self._step = self._bind(self._token)
-        self._session.run_with_iobinding(self._step)
-        self._past_length[0] += 1
-        return self._scores
+    def __init__(self, session: ort.InferenceSession, decoding: Decoding) -> None:
+        self._session = session
+        self._decoding = decoding
+        self._suppress = np.array(decoding.suppress, dtype=np.int64)
+        self._begin_suppress = np.array(decoding.begin_suppress, dtype=np.int64)
 
-    def greedy(self, prompt: Sequence[int], *, stop_loops: bool) -> tuple[tuple[int, ...], bool]:
+    def greedy(self, cross: Mapping[str, ort.OrtValue], prompt: Sequence[int], *, stop_loops: bool) -> list[Hypothesis]:
         """Take the most likely next token again and again, up to end of text or the model's length.
 
         The rules are those of transformers' ``generate``: suppressed tokens never, ``begin_suppress`` not first.
+        Clips that have ended stay in the batch until half of it has: dropping them moves the others' keys and values.
 
         Args:
-            prompt: The tokens before the text.
+            cross: The encoder's keys and values, (batch, heads, audio length, head_dim) each.
+            prompt: The tokens before the text, the same for all clips.
             stop_loops: Whether to stop, and keep one round, when the tokens only go round in a circle.
 
         Returns:
-            The tokens, and whether they ended in a loop.
+            One hypothesis a clip.
         """
-        scores = self.start(prompt)
-        scores[self._begin_suppress] = -np.inf
-        found: list[int] = []
+        batch = Batch(self._session, cross)
+        n_clips = next(iter(cross.values())).shape()[0]
+        texts = [_Text(len(prompt), self._decoding, stop_loops=stop_loops) for _ in range(n_clips)]
+        rows = texts  # those in the batch, in its order
+        scores = batch.feed(np.array([prompt] * n_clips, np.int64))
+        scores[:, self._begin_suppress] = -np.inf
         while True:
-            scores[self._suppress] = -np.inf
-            token = int(scores.argmax())
-            if token == self._decoding.eot:
-                break
-            found.append(token)
-            if stop_loops and (surplus := repeated(found)):
-                return tuple(found[:-surplus]), True
-            if len(prompt) + len(found) >= self._decoding.max_length:
-                break
-            scores = self.step(token)
-        return tuple(found), False
+            scores[:, self._suppress] = -np.inf
+            for text, of_clip in zip(rows, scores, strict=True):
+                if text.hypothesis is None:
+                    text.take(of_clip)
+            running = [row for row, text in enumerate(rows) if text.hypothesis is None]
+            if not running:
+                return [text.finished() for text in texts]
+            if len(running) <= len(rows) // 2:
+                batch.keep(running)
+                rows = [rows[row] for row in running]
+            scores = batch.feed(np.array([[text.last] for text in rows], np.int64))
+
+    def forced(self, cross: Mapping[str, ort.OrtValue], prompt: Sequence[int], tokens: Sequence[int]) -> np.ndarray:
+        """Return the logits of one clip behind the prompt and behind each given token.
+
+        Shapes: float32 (1 + len(tokens), n_vocab).
+        """
+        batch = Batch(self._session, cross)
+        rows = [batch.feed(np.array([prompt], np.int64)).copy()]
+        rows += [batch.feed(np.array([[token]], np.int64)).copy() for token in tokens]
+        return np.concatenate(rows)
+
+
+class _Text:
+    """The text of one clip while it is found."""
+
+    def __init__(self, n_prompt: int, decoding: Decoding, *, stop_loops: bool) -> None:
+        self.hypothesis: Hypothesis | None = None
+        self.last = decoding.eot  # what an ended clip is fed while it waits for the others
+        self._room = decoding.max_length - n_prompt
+        self._eot = decoding.eot
+        self._stop_loops = stop_loops
+        self._tokens: list[int] = []
+        self._logprob = 0.0
+
+    def take(self, scores: np.ndarray) -> None:
+        """Go on by the likeliest token of float32 (n_vocab,)."""
+        token = int(scores.argmax())
+        self._logprob -= float(np.log(np.exp(scores - scores[token]).sum()))
+        if token == self._eot:
+            self._finish(self._tokens, ended=True)
+            return
+        self.last = token
+        self._tokens.append(token)
+        if self._stop_loops and (surplus := repeated(self._tokens)):
+            self._finish(self._tokens[:-surplus], looped=True)
+        elif len(self._tokens) >= self._room:
+            self._finish(self._tokens)
+
+    def finished(self) -> Hypothesis:
+        """Return what was found."""
+        if self.hypothesis is None:
+            raise RuntimeError("the text has not ended")
+        return self.hypothesis
+
+    def _finish(self, tokens: list[int], *, ended: bool = False, looped: bool = False) -> None:
+        self.last = self._eot
+        scored = len(self._tokens) + ended
+        self.hypothesis = Hypothesis(tuple(tokens), looped, ended, self._logprob / scored)

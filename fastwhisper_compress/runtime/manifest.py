@@ -11,7 +11,8 @@ from typing import Any
 from fastwhisper_compress.errors import ArtifactError, FastWhisperError, ProviderError, UnsafeInputError
 
 FORMAT = "fastwhisper-compress/native"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_WINDOW_S = 30
 _GRAPHS = ("log_mel", "encoder", "decoder")
 
 
@@ -38,6 +39,17 @@ class Decoding:
 
 
 @dataclass(frozen=True)
+class EncoderContext:
+    """How much the encoder is given of each clip.
+
+    Attributes:
+        margin_s: Seconds behind the end of the clip; None is Whisper's own way, a full window of 30 s always.
+    """
+
+    margin_s: float | None = None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """An artifact's folder and what its ``manifest.json`` says.
 
@@ -46,12 +58,14 @@ class Manifest:
         provider: ``cpu`` or ``cuda``: what its graphs were written for.
         graphs: Graph name to file.
         decoding: Token ids.
+        encoder_context: What the recipe chose.
     """
 
     folder: Path
     provider: str
     graphs: Mapping[str, Path]
     decoding: Decoding
+    encoder_context: EncoderContext
 
 
 def read_manifest(folder: Path, provider: str | None = None) -> Manifest:
@@ -97,6 +111,7 @@ def read_manifest(folder: Path, provider: str | None = None) -> Manifest:
             max_length=_count(ids["max_length"]),
         )
         graphs = {name: _inside(folder, str(raw["graphs"][name])) for name in _GRAPHS}
+        context = EncoderContext(_optional_margin(raw["encoder_context"]["margin_s"]))
         written_for = str(raw["provider"])
     except FastWhisperError:
         raise  # some of ours are ValueErrors too
@@ -112,7 +127,7 @@ def read_manifest(folder: Path, provider: str | None = None) -> Manifest:
             place=f"--provider {provider}",
             remedy=f"run the recipe again with --provider {provider}",
         )
-    return Manifest(folder, written_for, graphs, decoding)
+    return Manifest(folder, written_for, graphs, decoding, context)
 
 
 def _count(value: Any) -> int:
@@ -123,6 +138,14 @@ def _count(value: Any) -> int:
 
 def _optional_count(value: Any) -> int | None:
     return None if value is None else _count(value)
+
+
+def _optional_margin(value: Any) -> float | None:
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 <= value <= _WINDOW_S:
+        raise ValueError(f"{value!r} is no margin of 0 to {_WINDOW_S} s")
+    return float(value)
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -149,7 +149,7 @@ def test_int8_attn_fp16_keeps_every_attention_weight_in_half_precision(checkpoin
         for tensor_ in initializers.values():
             if "_attn" in tensor_.name and len(tensor_.dims) == 2:
                 assert tensor_.data_type == TensorProto.FLOAT16, tensor_.name
-    assert len(attention) == 2 * 2 + 1 + 4  # encoder: qkv, out; cross kv; decoder: qkv, out, q, out
+    assert len(attention) == 2 * 4 + 2 + 4  # encoder: q, k, v, out; cross k, v; decoder: qkv, out, q, out
     assert set(attention.values()) == {TensorProto.FLOAT16}
     assert len(others) == 2 * 2 + 2 + 1  # fc1 and fc2, and the logits
     assert set(others.values()) <= {TensorProto.INT8, TensorProto.UINT8}

@@ -68,7 +68,9 @@ if os.environ.get("FAKE_RUNTIME"):
             print("a library that chatters")
             text = self.told["texts"][samples.id]
             looped = samples.id in self.told.get("looped", [])
-            return types.SimpleNamespace(text=text, tokens=tuple(range(len(text.split()))), looped=looped)
+            redone = samples.id in self.told.get("redone", [])
+            tokens = tuple(range(len(text.split())))
+            return types.SimpleNamespace(text=text, tokens=tokens, looped=looped, redone=redone)
 
     class Samples:
         def __init__(self, id):

@@ -59,6 +59,7 @@ def test_a_whole_measurement(artifact, suite):
         "text": "a second sentence too",
         "tokens": [0, 1, 2, 3],
         "looped": False,
+        "redone": False,
         "audio_s": 1.0,
         "wall_s": rows[1]["wall_s"],
         "error": None,

@@ -26,7 +26,10 @@ class FakeModel:
         if len(samples) in self.failing:
             raise AudioError("longer than 30 s")
         return SimpleNamespace(
-            text=f"text of {len(samples)}", tokens=np.array([len(samples), 7]), looped=len(samples) in self.looping
+            text=f"text of {len(samples)}",
+            tokens=np.array([len(samples), 7]),
+            looped=len(samples) in self.looping,
+            redone=len(samples) == 32_000,
         )
 
 
@@ -49,7 +52,7 @@ def test_every_utterance_becomes_a_row(tmp_path):
     resumed, done, rows = run(model, tmp_path / "rows.jsonl")
     assert (resumed, done) == (0, [1, 2, 3, 4])
     assert [row["id"] for row in rows] == ["u0", "u1", "u2", "u3"]
-    assert set(rows[0]) == {"id", "text", "tokens", "looped", "audio_s", "wall_s", "error"}
+    assert set(rows[0]) == {"id", "text", "tokens", "looped", "redone", "audio_s", "wall_s", "error"}
     assert rows[1]["text"] == "text of 32000"
     assert rows[1]["tokens"] == [32_000, 7]
     assert (rows[1]["audio_s"], rows[1]["error"]) == (2.0, None)
@@ -64,6 +67,7 @@ def test_broken_audio_is_a_row_with_its_error(tmp_path):
         "text": "",
         "tokens": [],
         "looped": False,
+        "redone": False,
         "audio_s": 0.0,
         "wall_s": 0.0,
         "error": "cannot be decoded",

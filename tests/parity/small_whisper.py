@@ -113,7 +113,7 @@ def recipe_plan(checkpoint, recipe, *, fuse=True, provider=None):
     return apply(checkpoint, passes, selections, provider or recipe.provider)
 
 
-def write_artifact(checkpoint, plan, folder, *, provider=None):
+def write_artifact(checkpoint, plan, folder, *, provider=None, margin_s=None):
     """Emit into a folder and write the part of a manifest that the runtime reads.
 
     ``provider`` may differ from the plan's, to open graphs of one provider on another.
@@ -125,15 +125,16 @@ def write_artifact(checkpoint, plan, folder, *, provider=None):
         "schema_version": SCHEMA_VERSION,
         "provider": provider or plan.provider,
         "graphs": GRAPHS,
+        "encoder_context": {"margin_s": margin_s},
         "decoding": checkpoint.decoding.to_json(),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return emission
 
 
-def opened(checkpoint, plan, folder, *, provider="cpu"):
+def opened(checkpoint, plan, folder, *, provider="cpu", margin_s=None):
     """Emit and open; on CPU, whatever provider the plan is for."""
-    write_artifact(checkpoint, plan, folder, provider=provider)
+    write_artifact(checkpoint, plan, folder, provider=provider, margin_s=margin_s)
     return load_artifact(folder, threads=2)
 
 

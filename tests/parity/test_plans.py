@@ -23,7 +23,9 @@ CHECKPOINT = small_checkpoint(7, encoder_layers=2, decoder_layers=2)
 
 def outputs(checkpoint, plan, folder):
     artifact = opened(checkpoint, plan, folder)
-    return artifact.encode(SAMPLES, hidden=True), artifact.forced_logits(PROMPT, TEXT)
+    return artifact.encode([SAMPLES], hidden=True).hidden, artifact.forced_logits(
+        artifact.encode([SAMPLES]), PROMPT, TEXT
+    )
 
 
 def as_stored(checkpoint, plan):

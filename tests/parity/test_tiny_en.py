@@ -40,8 +40,8 @@ def test_fp32_is_transformers(tiny_artifact, clips, expected, fuse):
     artifact = tiny_artifact("fp32", fuse=fuse)
     for name, samples in clips.items():
         tokens, hidden, logits = expected[name]
-        assert np.abs(artifact.encode(samples, hidden=True) - hidden).max() < 1e-3
-        assert np.abs(artifact.forced_logits(PROMPT, tokens) - logits).max() < 1e-3
+        assert np.abs(artifact.encode([samples], hidden=True).hidden - hidden).max() < 1e-3
+        assert np.abs(artifact.forced_logits(artifact.encode([samples]), PROMPT, tokens) - logits).max() < 1e-3
         assert artifact.transcribe(samples).tokens == tokens
 
 
@@ -64,8 +64,7 @@ def test_compressed_recipes_stay_near_fp32_fused_as_plain(tiny_artifact, clips, 
     found = {}
     for fuse in (True, False) if recipe in ALSO_PLAIN else (True,):
         artifact = tiny_artifact(recipe, fuse=fuse)
-        artifact.encode(clips[name])
-        found[fuse] = artifact.forced_logits(PROMPT, tokens)
+        found[fuse] = artifact.forced_logits(artifact.encode([clips[name]]), PROMPT, tokens)
         assert sqnr_db(reference, found[fuse]) > LEAST_DB[recipe]
         assert np.mean(found[fuse].argmax(axis=1) == reference.argmax(axis=1)) >= 0.8
     if recipe in ALSO_PLAIN:

@@ -30,17 +30,18 @@ class Fake:
         self.tokens = tokens
         self.predicts = predicts
 
-    def log_mel(self, samples, *, check=True):
+    def log_mel(self, samples):
         return np.full((1, 2, 3), 1 + self.off["log_mel"], np.float32)
 
-    def encode(self, samples, *, hidden=False):
-        return np.full((1, 4, 2), 1 + self.off["encoder"], np.float32)
+    def encode(self, clips, *, hidden):
+        assert (len(clips), hidden) == (1, True)
+        return SimpleNamespace(hidden=np.full((1, 4, 2), 1 + self.off["encoder"], np.float32))
 
     def transcribe(self, samples, *, language, stop_loops):
         assert stop_loops is False  # the reference decodes through loops
         return SimpleNamespace(tokens=self.tokens)
 
-    def forced_logits(self, prompt, tokens):
+    def forced_logits(self, encoded, prompt, tokens):
         assert prompt == (1, 2)
         assert tokens == TOKENS
         logits = np.zeros((4, 8), np.float32)
@@ -52,11 +53,14 @@ class FakeReference(Fake):
     def __init__(self, checkpoint):
         super().__init__()
 
+    def encode(self, mel):
+        return super().encode([mel], hidden=True).hidden
+
     def greedy(self, hidden, language, prompt):
         return TOKENS
 
     def logits(self, hidden, prompt, tokens):
-        return self.forced_logits(prompt, tokens)
+        return self.forced_logits(hidden, prompt, tokens)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_whisper import opened, small_checkpoint, speech_like, uniform_plan, with_decoding
 
-from fastwhisper_compress.runtime.decode import Decoder, repeated
+from fastwhisper_compress.runtime.decode import repeated
 
 PROMPT = (257, 270)
 SAMPLES = speech_like(0.6)
@@ -94,17 +94,19 @@ def circling(tmp_path_factory):
     return opened(lost, uniform_plan(lost.dims), tmp_path_factory.mktemp("circling") / "artifact")
 
 
-def decoder_of(artifact, samples=SAMPLES) -> Decoder:
-    artifact.encode(samples)
-    return artifact._decoder
+def greedy(artifact, *, stop_loops):
+    cross = artifact.encode([SAMPLES]).cross
+    (found,) = artifact._decoder.greedy(cross, PROMPT, stop_loops=stop_loops)
+    return found
 
 
 def test_greedy_stops_in_a_loop_and_keeps_one_round(circling):
-    decoder = decoder_of(circling)
-    on, went_on = decoder.greedy(PROMPT, stop_loops=False)
-    assert (len(on), went_on) == (96 - len(PROMPT), False)
-    found, looped = decoder.greedy(PROMPT, stop_loops=True)
-    assert looped is True
+    endless = greedy(circling, stop_loops=False)
+    on = endless.tokens
+    assert (len(on), endless.looped, endless.ended) == (96 - len(PROMPT), False, False)
+    stopped = greedy(circling, stop_loops=True)
+    found = stopped.tokens
+    assert (stopped.looped, stopped.ended) == (True, False)
     assert isinstance(found, tuple)
     # What came first is the same, and the loop begins as early as it can be seen.
     end = next(n for n in range(len(on) + 1) if repeated(on[:n]))
@@ -136,16 +138,19 @@ def test_a_single_token_for_ever_is_left_once(tmp_path):
     base = small_checkpoint(2, n_text_ctx=96)
     for most, expected in ((len(PROMPT) + 24, ((65,), True)), (len(PROMPT) + 23, ((65,) * 23, False))):
         one = with_decoding(base, max_length=most, suppress=tuple({*range(320)} - {65}), begin_suppress=())
-        decoder = decoder_of(opened(one, uniform_plan(one.dims), tmp_path / str(most)))
-        assert decoder.greedy(PROMPT, stop_loops=True) == expected
-        assert decoder.greedy(PROMPT, stop_loops=False) == ((65,) * (most - len(PROMPT)), False)
+        artifact = opened(one, uniform_plan(one.dims), tmp_path / str(most))
+        found = greedy(artifact, stop_loops=True)
+        assert (found.tokens, found.looped) == expected
+        assert found.mean_logprob == 0  # nothing else was possible
+        found = greedy(artifact, stop_loops=False)
+        assert (found.tokens, found.looped) == ((65,) * (most - len(PROMPT)), False)
 
 
 def test_stutters_and_refrains_go_through(tmp_path):
     """A random model repeats single tokens here and there: nothing of it is taken away."""
     checkpoint = small_checkpoint(0, n_text_ctx=96)
-    decoder = decoder_of(opened(checkpoint, uniform_plan(checkpoint.dims), tmp_path / "artifact"))
-    tokens, looped = decoder.greedy(PROMPT, stop_loops=True)
-    assert (len(tokens), looped) == (96 - len(PROMPT), False)
-    assert any(one == other for one, other in pairwise(tokens))
-    assert decoder.greedy(PROMPT, stop_loops=False) == (tokens, False)
+    artifact = opened(checkpoint, uniform_plan(checkpoint.dims), tmp_path / "artifact")
+    found = greedy(artifact, stop_loops=True)
+    assert (len(found.tokens), found.looped) == (96 - len(PROMPT), False)
+    assert any(one == other for one, other in pairwise(found.tokens))
+    assert greedy(artifact, stop_loops=False) == found

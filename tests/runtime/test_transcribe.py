@@ -41,13 +41,13 @@ def test_unknown_languages_and_tasks_are_refused(request, which, options, place,
 
 def test_the_language_and_the_task_reach_the_model(multilingual):
     samples = speech_like(0.9, 1)
-    multilingual.encode(samples)
+    encoded = multilingual.encode([samples])
     prompts = [
         prompt_tokens(multilingual.manifest.decoding, language, task)
         for language in ("en", "de", "zh")
         for task in ("transcribe", "translate")
     ]
-    scores = [multilingual.forced_logits(prompt, ())[0] for prompt in prompts]
+    scores = [multilingual.forced_logits(encoded, prompt, ())[0] for prompt in prompts]
     for i, one in enumerate(scores):
         for other in scores[:i]:
             assert np.abs(one - other).max() > 1e-2
@@ -91,9 +91,9 @@ def test_samples_that_would_poison_the_spectrum_are_refused(english, value):
 
 
 def test_no_samples_are_silence(english):
-    nothing = english.transcribe(np.zeros(0, np.float32))
-    assert nothing == english.transcribe(np.zeros(16_000, np.float32))
-    assert np.isfinite(english.encode(np.zeros(0, np.float32), hidden=True)).all()
+    nothing, zeros = (english.transcribe(np.zeros(n, np.float32)) for n in (0, 16_000))
+    assert (nothing.text, nothing.tokens) == (zeros.text, zeros.tokens)
+    assert np.isfinite(english.encode([np.zeros(0, np.float32)], hidden=True).hidden).all()
 
 
 def test_views_and_read_only_arrays_are_taken_as_they_are(english):
@@ -112,26 +112,27 @@ def test_nothing_of_one_clip_stays_for_the_next(tmp_path, scheme, fuse):
     plan = uniform_plan(CHECKPOINT.dims, SCHEMES[scheme], fuse=fuse)
     fresh, used = (opened(CHECKPOINT, plan, tmp_path / name) for name in ("fresh", "used"))
     first, second = speech_like(1.0, 1), speech_like(0.3, 2)
-    alone = fresh.transcribe(second), fresh.forced_logits((257, 270), (65, 66))
+    forced = (257, 270), (65, 66)
+    alone = fresh.transcribe(second), fresh.forced_logits(fresh.encode([second]), *forced)
     used.transcribe(first)
-    other = used.forced_logits((257, 270), (65, 66))
+    before = used.encode([first])
+    other = used.forced_logits(before, *forced)
     assert np.abs(other - alone[1]).max() > 1e-3  # the clips do differ to the model
-    used.forced_logits((257, 270), tuple(range(60, 80)))  # fill the cache
-    again = used.transcribe(second), used.forced_logits((257, 270), (65, 66))
+    used.forced_logits(before, (257, 270), tuple(range(60, 80)))  # fill the cache
+    again = used.transcribe(second), used.forced_logits(used.encode([second]), *forced)
     assert again[0] == alone[0]
     assert np.array_equal(again[1], alone[1])
-    used.encode(first)
-    assert np.array_equal(used.forced_logits((257, 270), (65, 66)), other)
+    assert np.array_equal(used.forced_logits(before, *forced), other)  # what was encoded stays as it is
 
 
 @pytest.mark.parametrize("fuse", [True, False])
 def test_a_prompt_in_one_call_equals_it_token_by_token(tmp_path, fuse):
     artifact = opened(CHECKPOINT, uniform_plan(CHECKPOINT.dims, fuse=fuse), tmp_path / "a")
-    artifact.encode(speech_like(0.7))
+    encoded = artifact.encode([speech_like(0.7)])
     tokens = (257, 270, 65, 66, 67, 68)
-    stepwise = artifact.forced_logits(tokens[:1], tokens[1:])
+    stepwise = artifact.forced_logits(encoded, tokens[:1], tokens[1:])
     for cut in range(1, len(tokens)):
-        at_once = artifact.forced_logits(tokens[:cut], tokens[cut:])
+        at_once = artifact.forced_logits(encoded, tokens[:cut], tokens[cut:])
         np.testing.assert_allclose(at_once, stepwise[cut - 1 :], atol=1e-4)
 
 
