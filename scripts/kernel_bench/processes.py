@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 RECIPE = "int8_dynamic"
 _TAIL = 1_000
-_FIGURES = ("load_s", "rtfx", "peak_rss_bytes", "rss_load_bytes", "first_clip_s")
+_FIGURES = ("load_s", "rtfx", "peak_rss_bytes", "rss_load_bytes", "first_clip_s", "anonymous_bytes")
 
 
 @dataclass(frozen=True)

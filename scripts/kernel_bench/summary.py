@@ -158,18 +158,20 @@ def _settings(settings: Mapping[str, Any]) -> list[str]:
     rows = []
     for row in settings["rows"]:
         if "failed" in row:
-            rows.append([row["setting"], row["failed"], *[""] * 6])
+            rows.append([row["setting"], row["failed"], *[""] * 7])
             continue
         figures = (
             ("load_s", f"{row['load_s']:.2f} s"),
             ("rtfx", f"{row['rtfx']:.1f}"),
             ("rss_load_bytes", _mb(row["rss_load_bytes"])),
             ("peak_rss_bytes", _mb(row["peak_rss_bytes"])),
+            ("anonymous_bytes", _mb(row["anonymous_bytes"])),
         )
         cells = [f"{text} ({_ratio(row, key)})" for key, text in figures]
         same = "yes" if row["same_texts"] else "**no**"
         rows.append([row["setting"], *cells, _mb(row["artifact_bytes"]), same, f"{row['other_cores']:.2f}"])
-    header = ["setting", "load", "RTFx", "RSS loaded, MB", "peak RSS, MB", "on disk, MB", "same texts", "other cores"]
+    header = ["setting", "load", "RTFx", "RSS loaded, MB", "peak RSS, MB", "own at end, MB"]
+    header += ["on disk, MB", "same texts", "other cores"]
     return lines + _table(header, rows)
 
 

@@ -13,7 +13,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import kernels
 from kernel_bench.layers import CONTRAST, KINDS, LOGITS, SHIPPING, fits, operators, weight_bytes, write_layers
-from kernel_bench.processes import Probe, _compared
+from kernel_bench.processes import _FIGURES, Probe, _compared
 from kernel_bench.summary import _times
 
 BY_NAME = {kernel.name: kernel for kernel in (*SHIPPING, *CONTRAST)}
@@ -77,9 +77,7 @@ def test_the_fastest_kernel_is_bold_and_a_missing_one_is_not_zero():
 
 def test_settings_are_compared_within_a_round():
     def report(load_s):
-        return dict.fromkeys(("rtfx", "peak_rss_bytes", "rss_load_bytes", "first_clip_s", "other_cores"), 1.0) | {
-            "load_s": load_s
-        }
+        return dict.fromkeys((*_FIGURES, "other_cores"), 1.0) | {"load_s": load_s}
 
     # The machine is three times as slow in the second round.
     found = _compared([report(2.0), report(6.0)], [report(1.0), report(3.0)])
