@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure all that the command line asks for."""
+    """Measure all that the command line asks for; each model is written as it is done, so that a stop leaves it."""
     began = time.monotonic()
     result: dict[str, Any] = {
         "schema_version": 1,
@@ -120,6 +120,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             if LOGITS in args.kinds:
                 entry["tied"] = measure_tied(checkpoint, probe)
             result["models"][model] = entry
+            write(args.json, result)
             if model == models[-1]:
                 result["settings"] = measure_settings(args, checkpoint, Path(folder))
                 result["settings"]["model"] = model
