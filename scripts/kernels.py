@@ -51,7 +51,7 @@ from fastwhisper_compress.pipeline.provenance import cpu_name, package_versions,
 ROOT = Path(__file__).resolve().parent.parent
 ENCODER_ROWS = (1500, 750)  # a 30 s window, and half of one
 DECODER_ROWS = (1, 2, 4, 8, 16)  # a step of so many texts; 4 is also the prompt of a multilingual model
-FULL, QUICK = Effort(1.2, 5, 200), Effort(0.0, 2, 2)
+FULL, QUICK = Effort(5, 1.2, 200), Effort(2, 0.0, 2)
 MEMORY_SETTINGS = (SHIPPED, DEVICE_ALLOCATOR, FILE_BUFFERS, IN_MEMORY, NO_PREPACKING)
 MEMORY_KERNELS = ("fp32", "int8_dynamic", "nbits8/128", "nbits4/32")
 LOOKUPS = 200
@@ -144,7 +144,8 @@ def measure_kind(checkpoint: Checkpoint, kind: Kind, probe: Probe, quick: bool) 
             shapes = {n: (n, 1, n_in) for n in DECODER_ROWS}
         else:
             shapes = {n: (1, n, n_in) for n in ENCODER_ROWS}
-        times = time_kernels(graphs, shapes, probe.threads, QUICK if quick else FULL)
+        few = [kernel.name for kernel in CONTRAST]
+        times = time_kernels(graphs, shapes, probe.threads, QUICK if quick else FULL, few)
         memory = {
             kernel.name: {
                 "operators": operators(graphs[kernel.name]),

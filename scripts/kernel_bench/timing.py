@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ class Effort:
     """How long one row of the table is measured.
 
     Attributes:
-        seconds: After so long no further round begins,
-        least: unless there were fewer rounds than this.
-        most: Never more rounds than this.
+        least: So many rounds in any case,
+        seconds: and more of them for so long,
+        most: but never more than this.
     """
 
-    seconds: float
     least: int
+    seconds: float
     most: int
 
 
@@ -59,7 +59,11 @@ class Call:
 
 
 def time_kernels(
-    graphs: Mapping[str, Path], rows: Mapping[int, tuple[int, ...]], threads: int, effort: Effort
+    graphs: Mapping[str, Path],
+    rows: Mapping[int, tuple[int, ...]],
+    threads: int,
+    effort: Effort,
+    few: Collection[str] = (),
 ) -> dict[int, dict[str, dict[str, float]]]:
     """Measure every kernel at every number of rows.
 
@@ -68,6 +72,7 @@ def time_kernels(
         rows: Number of rows to the shape of the input.
         threads: Of ONNX Runtime.
         effort: How long.
+        few: Kernels that take part in the first ``least`` rounds only, since they are slow and only for contrast.
 
     Returns:
         Rows to kernel to ``median_ms``, ``lower_ms``, ``upper_ms`` (quartiles) of all layers together, and ``rounds``.
@@ -82,12 +87,16 @@ def time_kernels(
         for _ in range(_WARM_UP):
             for call in calls.values():
                 call.seconds()
-        end = time.perf_counter() + effort.seconds
-        rounds = 0
-        while rounds < effort.least or (rounds < effort.most and time.perf_counter() < end):
+        for _ in range(effort.least):
             for name, call in calls.items():
                 times[name].append(call.seconds())
-            rounds += 1
+        often = {name: call for name, call in calls.items() if name not in few}
+        end = time.perf_counter() + effort.seconds
+        for _ in range(effort.most - effort.least):
+            if time.perf_counter() >= end:
+                break
+            for name, call in often.items():
+                times[name].append(call.seconds())
         found[n] = {name: _figures(values) for name, values in times.items()}
     return found
 
