@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastwhisper_compress.errors import AudioError, UnsafeInputError
+from fastwhisper_compress.errors import AudioError, UnsafeInputError, UsageError
 from fastwhisper_compress.runtime.audio import SAMPLE_RATE
 from fastwhisper_compress.runtime.decode import Decoder, prompt_tokens
 from fastwhisper_compress.runtime.manifest import Manifest, read_manifest
 from fastwhisper_compress.runtime.memory import release_free_memory
+from fastwhisper_compress.runtime.openvino_encoder import OpenVinoEncoder
 from fastwhisper_compress.runtime.session import open_session
 from fastwhisper_compress.runtime.tokens import Vocabulary
 
@@ -38,43 +39,46 @@ class Transcript:
     looped: bool = False
 
 
-def load_artifact(folder: Path | str, *, threads: int | None = None, provider: str | None = None) -> Transcriber:
+def load_artifact(
+    folder: Path | str, *, threads: int | None = None, provider: str | None = None, backend: str = "onnxruntime"
+) -> Transcriber:
     """Open an artifact on the provider that it was written for.
 
     Args:
         folder: The ``--out`` folder of a run.
         provider: ``cpu`` or ``cuda``; None takes what the artifact was written for, and nothing else is accepted.
         threads: Of the CPU provider; None takes one a core.
+        backend: What runs the encoder, ``onnxruntime`` or ``openvino``; the rest always runs on ONNX Runtime.
 
     Raises:
         ArtifactError: The folder is no artifact, or files are missing.
         UnsafeInputError: A file is damaged.
-        BackendError: ONNX Runtime or its provider is missing.
+        BackendError: ONNX Runtime, its provider or OpenVINO is missing.
         ProviderError: A node cannot run on the provider.
         ResourceError: Out of memory.
+        UsageError: There is no such backend.
     """
-    return Transcriber(read_manifest(Path(folder), provider), threads=threads)
+    return Transcriber(read_manifest(Path(folder), provider), threads=threads, backend=backend)
 
 
 class Transcriber:
     """A loaded artifact. One call at a time: its buffers are its own."""
 
-    def __init__(self, manifest: Manifest, *, threads: int | None = None) -> None:
+    def __init__(self, manifest: Manifest, *, threads: int | None = None, backend: str = "onnxruntime") -> None:
         import onnxruntime as ort
 
         self.manifest = manifest
         provider = manifest.provider
         self._vocabulary = Vocabulary.load(manifest.folder / "tokenizer.json")
         self._log_mel = open_session(manifest.graphs["log_mel"], "cpu", threads)
-        self._encoder = open_session(manifest.graphs["encoder"], provider, threads)
+        self._encoder = _open_encoder(manifest, threads, backend)
         decoder = open_session(manifest.graphs["decoder"], provider, threads)
         self._check_graphs(decoder)
         release_free_memory()
         self._max_samples = self._log_mel.get_outputs()[0].shape[-1] * SAMPLE_RATE // 100  # frames of 10 ms
 
         self._cross: dict[str, ort.OrtValue] = {}
-        self._hidden_shape = [1, *self._encoder.get_outputs()[0].shape[1:]]
-        for node in self._encoder.get_outputs():
+        for node in decoder.get_inputs():
             if node.name.startswith("cross_"):
                 dtype = np.float16 if node.type == "tensor(float16)" else np.float32
                 buffer = ort.OrtValue.ortvalue_from_shape_and_type([1, *node.shape[1:]], dtype, provider)
@@ -121,11 +125,17 @@ class Transcriber:
         """
         import onnxruntime as ort
 
+        mel = self.log_mel(samples)
+        if isinstance(self._encoder, OpenVinoEncoder):
+            found = self._encoder.run(mel)
+            for name, buffer in self._cross.items():
+                buffer.update_inplace(found[name])
+            return found["hidden"].copy() if hidden else None
         binding = self._encoder.io_binding()
-        binding.bind_cpu_input("mel", self.log_mel(samples))
+        binding.bind_cpu_input("mel", mel)
         for name, buffer in self._cross.items():
             binding.bind_ortvalue_output(name, buffer)
-        output = np.empty(self._hidden_shape, np.float32) if hidden else None
+        output = np.empty([1, *_outputs(self._encoder)["hidden"][1:]], np.float32) if hidden else None
         if output is not None:
             binding.bind_ortvalue_output("hidden", ort.OrtValue.ortvalue_from_numpy(output))
         self._encoder.run_with_iobinding(binding)
@@ -142,7 +152,7 @@ class Transcriber:
 
     def _check_graphs(self, decoder: ort.InferenceSession) -> None:
         """Refuse a manifest that names other graphs than ours, or ids and lengths that they do not have."""
-        outputs = {node.name: node.shape for session in (self._encoder, decoder) for node in session.get_outputs()}
+        outputs = _outputs(self._encoder) | _outputs(decoder)
         inputs = {node.name: node.shape for node in decoder.get_inputs()}
         decoding = self.manifest.decoding
         if not {"hidden", "logits", "past_key.0"} <= outputs.keys() | inputs.keys():
@@ -174,3 +184,19 @@ class Transcriber:
                 f"holds samples that are not finite or beyond {_LOUDEST:.0e}",
                 remedy="give float32 samples between -1 and 1",
             )
+
+
+def _open_encoder(manifest: Manifest, threads: int | None, backend: str) -> ort.InferenceSession | OpenVinoEncoder:
+    graph = manifest.graphs["encoder"]
+    if backend == "onnxruntime":
+        return open_session(graph, manifest.provider, threads)
+    if backend == "openvino":
+        return OpenVinoEncoder(graph, manifest.provider, threads)
+    raise UsageError(f"unknown backend {backend!r}", place="--backend", remedy="use onnxruntime or openvino")
+
+
+def _outputs(graph: ort.InferenceSession | OpenVinoEncoder) -> dict[str, Any]:
+    """Return the shape of every output by name."""
+    if isinstance(graph, OpenVinoEncoder):
+        return dict(graph.outputs)
+    return {node.name: node.shape for node in graph.get_outputs()}

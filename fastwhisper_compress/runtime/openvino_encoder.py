@@ -1,0 +1,129 @@
+"""The encoder graph on OpenVINO instead of ONNX Runtime.
+
+OpenVINO reads the very graph that was written for ONNX Runtime, fused operators included, but computes it in its own
+arithmetic: BF16 where the CPU has instructions for it (FP32 elsewhere), and 8-bit weights against activations that keep
+FP32's range, or are rounded in groups. So the gate that an artifact passed on ONNX Runtime says little about it here;
+what it costs is measured by ``eval --backend openvino``.
+
+Only the encoder: a decoder step was slower there than on ONNX Runtime, whose cache stays in place.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from fastwhisper_compress.errors import BackendError, ProviderError, ResourceError, UnsafeInputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_TELEMETRY = "openvino_telemetry"
+_UNSUPPORTED = ("No conversion rule found", "Unsupported operation", "is not supported")
+_OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate", "Cannot allocate memory")
+
+
+class OpenVinoEncoder:
+    """One compiled encoder graph. One call at a time: its output buffers are its own.
+
+    Attributes:
+        outputs: The shape of every output by name, with None for a dimension that each run decides.
+    """
+
+    def __init__(self, graph: Path, provider: str, threads: int | None = None) -> None:
+        """Read and compile the graph.
+
+        Args:
+            graph: The ``.onnx`` file; its weights are mapped from the file beside it.
+            provider: What the artifact was written for; only ``cpu`` runs here.
+            threads: None takes one a core.
+
+        Raises:
+            BackendError: OpenVINO is not installed.
+            ProviderError: The graph is for another provider, or holds an operator that OpenVINO cannot run.
+            ResourceError: Out of memory.
+            UnsafeInputError: The file is not a graph that loads.
+        """
+        if provider != "cpu":
+            raise ProviderError(
+                f"OpenVINO runs graphs written for cpu, not for {provider}",
+                place="--backend openvino",
+                remedy="run the recipe again with --provider cpu, or use --backend onnxruntime",
+            )
+        openvino = import_openvino()
+        settings: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        try:
+            core = openvino.Core()
+            model = core.read_model(graph)
+            self.outputs = {
+                node.any_name: tuple(None if size.is_dynamic else size.get_length() for size in node.partial_shape)
+                for node in model.outputs  # compiled ones carry names of inner values too
+            }
+            compiled = core.compile_model(model, "CPU", settings)
+        except MemoryError as error:
+            raise _out_of_memory(graph) from error
+        except RuntimeError as error:  # the only class that OpenVINO raises
+            raise _explained(str(error), graph) from error
+        self._tensor = openvino.Tensor
+        self._request = compiled.create_infer_request()
+
+    def run(self, mel: np.ndarray) -> dict[str, np.ndarray]:
+        """Encode.
+
+        Args:
+            mel: float32 (batch, n_mels, frames), read in place.
+
+        Returns:
+            Every output by name: views of buffers that the next run overwrites.
+        """
+        self._request.set_input_tensor(self._tensor(mel, shared_memory=True))
+        self._request.infer()
+        return {name: self._request.get_tensor(name).data for name in self.outputs}
+
+
+def import_openvino() -> ModuleType:
+    """Import OpenVINO, and keep it from reporting that to its makers.
+
+    Left alone it writes an id into the home folder and sends an event at every import. The telemetry is a package of
+    its own, without which it goes on where that cannot be imported.
+
+    Raises:
+        BackendError: It is not installed.
+    """
+    hidden = _TELEMETRY not in sys.modules
+    if hidden:
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # Python's own way to forbid an import
+    try:
+        import openvino
+    except ImportError as error:
+        raise BackendError(
+            "OpenVINO is not installed",
+            place="--backend openvino",
+            remedy="pip install 'fastwhisper-compress[openvino]', or use --backend onnxruntime",
+        ) from error
+    finally:
+        if hidden:
+            del sys.modules[_TELEMETRY]
+    module: ModuleType = openvino
+    return module
+
+
+def _explained(text: str, graph: Path) -> ProviderError | ResourceError | UnsafeInputError:
+    if any(words in text for words in _OUT_OF_MEMORY):
+        return _out_of_memory(graph)
+    reason = text.strip().splitlines()[-1][:300]  # the lines before it name OpenVINO's source files
+    if any(words in text for words in _UNSUPPORTED):
+        return ProviderError(
+            f"OpenVINO cannot run it: {reason}",
+            place=str(graph),
+            remedy="use --backend onnxruntime, or leave the module out of the recipe's `fuse`",
+        )
+    return UnsafeInputError(f"does not load: {reason}", place=str(graph), remedy="run the recipe again")
+
+
+def _out_of_memory(graph: Path) -> ResourceError:
+    return ResourceError("out of memory while loading", place=str(graph), remedy="use a smaller recipe")
