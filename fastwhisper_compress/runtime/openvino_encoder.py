@@ -1,11 +1,10 @@
 """The encoder graph on OpenVINO instead of ONNX Runtime.
 
 OpenVINO reads the very graph that was written for ONNX Runtime, fused operators included, but computes it in its own
-arithmetic: BF16 where the CPU has instructions for it (FP32 elsewhere), and 8-bit weights against activations that keep
-FP32's range, or are rounded in groups. So the gate that an artifact passed on ONNX Runtime says little about it here;
-what it costs is measured by ``eval --backend openvino``.
+arithmetic: BF16 where the CPU has instructions for it (FP32 elsewhere), and other kernels for 8-bit weights. So the gate
+that an artifact passed on ONNX Runtime says little about it here; ``eval --backend openvino`` measures what it costs.
 
-Only the encoder: a decoder step was slower there than on ONNX Runtime, whose cache stays in place.
+Only the encoder: a decoder step was slower there than on ONNX Runtime (eval/baselines/openvino.md).
 """
 
 from __future__ import annotations
