@@ -44,6 +44,13 @@ class Provider(StrEnum):
     CUDA = "cuda"
 
 
+class Backend(StrEnum):
+    """What runs the encoder."""
+
+    ONNXRUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
+
+
 class Task(StrEnum):
     """What is written down."""
 
@@ -70,6 +77,7 @@ Override = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Go to no hub: use local files and caches only.")]
 OwnProvider = Annotated[Provider | None, typer.Option(help="What it was written for, and the default.")]
+OwnBackend = Annotated[Backend, typer.Option("--backend", help="What runs the encoder; openvino is an extra.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores by default.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N utterances; marks results not comparable.")]
 
@@ -142,6 +150,7 @@ def evaluate(
     artifact: Annotated[Path, typer.Argument(help="An artifact: the --out folder of a run.")],
     suite: Annotated[str, typer.Option(help="Evaluation suite: name, manifest (.jsonl) or .yaml.")] = "demo",
     provider: OwnProvider = None,
+    backend: OwnBackend = Backend.ONNXRUNTIME,
     threads: Threads = None,
     limit: Limit = None,
     offline: Offline = False,
@@ -159,9 +168,15 @@ def evaluate(
     with console.progress() as report:
         loaded = load_suite(suite, limit=limit, offline=offline)
         found = evaluate_artifact(
-            Store(cache_dir() / "stages"), artifact, loaded, report, provider=chosen, threads=threads
+            Store(cache_dir() / "stages"), artifact, loaded, report, provider=chosen, threads=threads, backend=backend
         )
-    parts: dict[str, Any] = {"artifact": str(artifact), "suite": loaded.name, "limit": limit, **found.to_json()}
+    parts: dict[str, Any] = {
+        "artifact": str(artifact),
+        "suite": loaded.name,
+        "limit": limit,
+        "backend": backend,
+        **found.to_json(),
+    }
     if as_json:
         typer.echo(json.dumps(parts, ensure_ascii=False))
         return
@@ -183,6 +198,7 @@ def transcribe(
     language: Annotated[str | None, typer.Option(help="Spoken language, such as de; English by default.")] = None,
     task: Annotated[Task, typer.Option(help="translate writes English.")] = Task.TRANSCRIBE,
     provider: OwnProvider = None,
+    backend: OwnBackend = Backend.ONNXRUNTIME,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
@@ -191,7 +207,7 @@ def transcribe(
     from fastwhisper_compress.runtime import load_artifact
     from fastwhisper_compress.runtime.audio import MAX_CLIP_S, SAMPLE_RATE, read_audio
 
-    model = load_artifact(artifact, threads=threads, provider=provider)
+    model = load_artifact(artifact, threads=threads, provider=provider, backend=backend)
     rows: list[dict[str, Any]] = []
     failures: list[FastWhisperError] = []
     for file in files:

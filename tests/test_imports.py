@@ -47,6 +47,7 @@ HEAVY = {
     "matplotlib",
     "onnx",
     "onnxruntime",
+    "openvino",
     "huggingface_hub",
     "datasets",
 }

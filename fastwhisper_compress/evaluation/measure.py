@@ -41,6 +41,7 @@ def measure(
     *,
     threads: int | None = None,
     provider: str = "cpu",
+    backend: str = "onnxruntime",
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
     """Transcribe a suite in a fresh process and score it.
@@ -55,6 +56,7 @@ def measure(
         rows_path: JSONL file for the per-utterance rows.
         threads: Threads of the measuring process; all usable cores when not given.
         provider: ``cpu`` or ``cuda``; GPU memory is measured for the latter.
+        backend: What runs the encoder, ``onnxruntime`` or ``openvino``.
         on_progress: Called with (rows done, rows in all).
 
     Raises:
@@ -77,6 +79,7 @@ def measure(
         "suite_digest": suite.digest,
         "threads": threads,
         "provider": provider,
+        "backend": backend,
         "utterances": [
             {"id": one.id, "audio": str(one.audio.resolve()), "language": one.language} for one in suite.utterances
         ],

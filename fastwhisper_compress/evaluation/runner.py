@@ -4,7 +4,7 @@ Started fresh by ``measure`` for every candidate, so that peak memory is the mod
 transcribing does not need (no torch, no jiwer, no scipy).
 
 ``python -m fastwhisper_compress.evaluation.runner SPEC.json``, where the spec holds ``artifact``, ``rows_path``,
-``threads``, ``provider`` and ``utterances`` (each with ``id``, ``audio``, ``language``). Rows are appended to
+``threads``, ``provider``, ``backend`` and ``utterances`` (each with ``id``, ``audio``, ``language``). Rows are appended to
 ``rows_path`` and flushed one by one; ids already there are skipped, so an interrupted run goes on where it stopped.
 ``load_s`` is opening the artifact, imports not included; the first clip is transcribed once untimed before the rest.
 Standard output carries one JSON object per line: ``{"event": "progress" | "error" | "measurement", ...}``.
@@ -159,9 +159,13 @@ def _measure(spec: Mapping[str, Any], emit: Emit) -> None:
     from fastwhisper_compress.runtime.session import import_onnxruntime
 
     import_onnxruntime()  # imported only when first used, it would count as memory of the model
+    if spec["backend"] == "openvino":
+        from fastwhisper_compress.runtime.openvino_encoder import import_openvino
+
+        import_openvino()
     rss_imports = resident_bytes()
     start = time.perf_counter()
-    transcriber = load_artifact(Path(spec["artifact"]), threads=spec["threads"])
+    transcriber = load_artifact(Path(spec["artifact"]), threads=spec["threads"], backend=spec["backend"])
     load_s = time.perf_counter() - start
     rss_after_load = resident_bytes()
     utterances = spec["utterances"]

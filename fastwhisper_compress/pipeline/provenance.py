@@ -19,6 +19,7 @@ _PACKAGES = [
     "onnx",
     "onnxruntime",
     "onnxruntime-gpu",
+    "openvino",
     "bitsandbytes",
     "jiwer",
     "numpy",

@@ -140,7 +140,14 @@ def _on(side: str, report: Report) -> Report:
 
 
 def evaluate(
-    store: Store, artifact: Path, suite: Suite, report: Report, *, provider: str, threads: int | None
+    store: Store,
+    artifact: Path,
+    suite: Suite,
+    report: Report,
+    *,
+    provider: str,
+    threads: int | None,
+    backend: str = "onnxruntime",
 ) -> Evaluation:
     """Measure an artifact on a suite in a fresh process, unless the store has the result.
 
@@ -152,11 +159,22 @@ def evaluate(
         "artifact": read_json(artifact / "manifest.json"),
         "suite": suite.digest,
         "provider": provider,
+        "backend": backend,
         "threads": threads,
         "cpu": cpu_name(),
         "code": code_digest("runtime", "evaluation"),
         "versions": package_versions(
-            ("onnxruntime", "onnxruntime-gpu", "numpy", "openai-whisper", "jiwer", "soxr", "soundfile", "av")
+            (
+                "onnxruntime",
+                "onnxruntime-gpu",
+                "openvino",
+                "numpy",
+                "openai-whisper",
+                "jiwer",
+                "soxr",
+                "soundfile",
+                "av",
+            )
         ),
     }
     final = store.path("evaluation", spec)
@@ -170,6 +188,7 @@ def evaluate(
             rows,
             threads=threads,
             provider=provider,
+            backend=backend,
             on_progress=lambda n, of: report("evaluate", n, of),
         )
         shutil.copyfile(rows, folder / "rows.jsonl")

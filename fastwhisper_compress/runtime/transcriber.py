@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastwhisper_compress.errors import AudioError, UnsafeInputError
+from fastwhisper_compress.errors import AudioError, UnsafeInputError, UsageError
 from fastwhisper_compress.runtime.audio import SAMPLE_RATE
 from fastwhisper_compress.runtime.decode import Decoder, prompt_tokens
+from fastwhisper_compress.runtime.encoder import Encoder, OnnxRuntimeEncoder
 from fastwhisper_compress.runtime.manifest import EncoderContext, Manifest, read_manifest
 from fastwhisper_compress.runtime.memory import release_free_memory
+from fastwhisper_compress.runtime.openvino_encoder import OpenVinoEncoder
 from fastwhisper_compress.runtime.session import open_session
 from fastwhisper_compress.runtime.tokens import Vocabulary
 
@@ -87,6 +89,7 @@ def load_artifact(
     threads: int | None = None,
     provider: str | None = None,
     encoder_context: EncoderContext | None = None,
+    backend: str = "onnxruntime",
 ) -> Transcriber:
     """Open an artifact on the provider that it was written for.
 
@@ -95,29 +98,36 @@ def load_artifact(
         provider: ``cpu`` or ``cuda``; None takes what the artifact was written for, and nothing else is accepted.
         threads: Of the CPU provider; None takes one a core.
         encoder_context: How much the encoder is given of each clip; None takes what the recipe said.
+        backend: What runs the encoder, ``onnxruntime`` or ``openvino``; the rest always runs on ONNX Runtime.
 
     Raises:
         ArtifactError: The folder is no artifact, or files are missing.
         UnsafeInputError: A file is damaged.
-        BackendError: ONNX Runtime or its provider is missing.
+        BackendError: ONNX Runtime, its provider or OpenVINO is missing.
         ProviderError: A node cannot run on the provider.
         ResourceError: Out of memory.
+        UsageError: There is no such backend.
     """
     manifest = read_manifest(Path(folder), provider)
-    return Transcriber(manifest, threads=threads, encoder_context=encoder_context)
+    return Transcriber(manifest, threads=threads, encoder_context=encoder_context, backend=backend)
 
 
 class Transcriber:
     """A loaded artifact. One call at a time."""
 
     def __init__(
-        self, manifest: Manifest, *, threads: int | None = None, encoder_context: EncoderContext | None = None
+        self,
+        manifest: Manifest,
+        *,
+        threads: int | None = None,
+        encoder_context: EncoderContext | None = None,
+        backend: str = "onnxruntime",
     ) -> None:
         self.manifest = manifest
         self.encoder_context = encoder_context or manifest.encoder_context
         self._vocabulary = Vocabulary.load(manifest.folder / "tokenizer.json")
         self._log_mel = open_session(manifest.graphs["log_mel"], "cpu", threads)
-        self._encoder = open_session(manifest.graphs["encoder"], manifest.provider, threads)
+        self._encoder = _open_encoder(manifest, threads, backend)
         decoder = open_session(manifest.graphs["decoder"], manifest.provider, threads)
         self._check_graphs(decoder)
         release_free_memory()
@@ -184,13 +194,8 @@ class Transcriber:
                 window holds behind a clip is filled with zeros in the normalised log-mel domain.
             hidden: Whether to return the encoder's output too.
         """
-        binding = self._encoder.io_binding()
-        binding.bind_cpu_input("mel", self._windows(clips, frames or self._most_frames))
-        names = [node.name for node in self._encoder.get_outputs() if hidden or node.name != "hidden"]
-        for name in names:  # allocated by ONNX Runtime, where the activations have been: they need no room of their own
-            binding.bind_output(name, self.manifest.provider)
-        self._encoder.run_with_iobinding(binding)
-        outputs: dict[str, ort.OrtValue] = dict(zip(names, binding.get_outputs(), strict=True))
+        names = tuple(name for name in self._encoder.outputs if hidden or name != "hidden")
+        outputs = self._encoder.run(self._windows(clips, frames or self._most_frames), names)
         return Encoded(outputs, outputs.pop("hidden").numpy() if hidden else None)
 
     def forced_logits(self, encoded: Encoded, prompt: tuple[int, ...], tokens: tuple[int, ...]) -> np.ndarray:
@@ -227,10 +232,10 @@ class Transcriber:
 
     def _check_graphs(self, decoder: ort.InferenceSession) -> None:
         """Refuse a manifest that names other graphs than ours, or ids and lengths that they do not have."""
-        outputs = {node.name: node.shape for session in (self._encoder, decoder) for node in session.get_outputs()}
+        outputs = {node.name: node.shape for node in decoder.get_outputs()}
         inputs = {node.name: node.shape for node in decoder.get_inputs()}
         decoding = self.manifest.decoding
-        if not {"hidden", "logits", "past_key.0"} <= outputs.keys() | inputs.keys():
+        if not {"hidden", "logits", "past_key.0"} <= {*self._encoder.outputs, *outputs, *inputs}:
             problem = "its graphs are not an encoder and a decoder of this format"
         elif decoding.largest_id >= outputs["logits"][-1]:
             problem = f"the token id {decoding.largest_id} is not one of the model's {outputs['logits'][-1]}"
@@ -259,6 +264,15 @@ class Transcriber:
                 f"holds samples that are not finite or beyond {_LOUDEST:.0e}",
                 remedy="give float32 samples between -1 and 1",
             )
+
+
+def _open_encoder(manifest: Manifest, threads: int | None, backend: str) -> Encoder:
+    graph = manifest.graphs["encoder"]
+    if backend == "onnxruntime":
+        return OnnxRuntimeEncoder(graph, manifest.provider, threads)
+    if backend == "openvino":
+        return OpenVinoEncoder(graph, manifest.provider, threads)
+    raise UsageError(f"unknown backend {backend!r}", place="--backend", remedy="use onnxruntime or openvino")
 
 
 def _frames(samples: np.ndarray) -> int:

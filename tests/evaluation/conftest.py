@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+import fastwhisper_compress
 from fastwhisper_compress.evaluation.suite import Suite, load_suite
 
 SENTENCES = ("the first one", "a second sentence", "number three", "and a fourth", "the last")
@@ -48,9 +50,9 @@ if os.environ.get("FAKE_RUNTIME"):
     from fastwhisper_compress import errors
 
     class Fake:
-        def __init__(self, folder, threads):
+        def __init__(self, folder, threads, backend):
             self.told = json.loads((folder / "manifest.json").read_text())
-            (folder / "loads.txt").open("a").write(f"{threads} {os.environ['OMP_NUM_THREADS']} {os.getpid()}\\n")
+            (folder / "loads.txt").open("a").write(f"{threads} {os.environ['OMP_NUM_THREADS']} {os.getpid()} {backend}\\n")
             if "error" in self.told:
                 raise getattr(errors, self.told["error"])("told to fail", place="here", remedy="there")
             if "memory" in self.told:
@@ -87,12 +89,14 @@ if os.environ.get("FAKE_RUNTIME"):
 
     name = "fastwhisper_compress.runtime"
     sys.modules[name] = types.ModuleType(name)
-    sys.modules[name].load_artifact = lambda folder, *, threads=None: Fake(folder, threads)
+    sys.modules[name].load_artifact = lambda folder, *, threads, backend: Fake(folder, threads, backend)
     sys.modules[name + ".audio"] = types.ModuleType(name + ".audio")
     sys.modules[name + ".audio"].read_audio = read_audio
     sys.modules[name + ".audio"].MAX_CLIP_S = 30
     sys.modules[name + ".session"] = types.ModuleType(name + ".session")
     sys.modules[name + ".session"].import_onnxruntime = lambda: None
+    sys.modules[name + ".openvino_encoder"] = types.ModuleType(name + ".openvino_encoder")
+    sys.modules[name + ".openvino_encoder"].import_openvino = lambda: None
 """
 
 
@@ -117,7 +121,8 @@ def artifact(tmp_path, monkeypatch):
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(textwrap.dedent(STAND_IN))
-    monkeypatch.setenv("PYTHONPATH", str(site))
+    package_root = Path(fastwhisper_compress.__file__).parents[1]  # a child runs the code that is tested here
+    monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{package_root}")
     monkeypatch.setenv("FAKE_RUNTIME", "1")
 
     def make(name="artifact", texts=None, **told):

@@ -178,7 +178,7 @@ def test_a_killed_process_is_a_resource_error_and_the_next_run_goes_on(artifact,
     assert evaluation.counts.errors == 0
 
 
-@pytest.mark.parametrize("change", ["artifact", "suite", "threads"])
+@pytest.mark.parametrize("change", ["artifact", "suite", "threads", "backend"])
 def test_rows_that_belong_to_something_else_are_thrown_away(artifact, suite, change):
     fake = artifact(die_at_call=5)
     with pytest.raises(ResourceError):
@@ -188,9 +188,11 @@ def test_rows_that_belong_to_something_else_are_thrown_away(artifact, suite, cha
         fake.tell()
     if change == "suite":
         suite = replace(suite, utterances=suite.utterances[:3])
-    if change == "threads":
+    if change in ("threads", "backend"):
+        other = {"threads": 2} if change == "threads" else {"threads": 1, "backend": "openvino"}
         with pytest.raises(ResourceError):  # it dies again, having begun anew
-            measure(fake.folder, suite, fake.rows, threads=2)
+            measure(fake.folder, suite, fake.rows, **other)
+        assert fake.loads[-1][3] == other.get("backend", "onnxruntime")
     else:
         assert measure(fake.folder, suite, fake.rows, threads=1).resumed_rows == 0
     assert read(fake.rows)[0]["text"] == "the first one"

@@ -1,0 +1,125 @@
+"""The encoder graph on OpenVINO instead of ONNX Runtime.
+
+OpenVINO reads the very graph that was written for ONNX Runtime, fused operators included, but computes it in its own
+arithmetic: BF16 where the CPU has instructions for it (FP32 elsewhere), and other kernels for 8-bit weights. So the gate
+that an artifact passed on ONNX Runtime says little about it here; ``eval --backend openvino`` measures what it costs.
+
+Only the encoder: a decoder step was slower there than on ONNX Runtime (eval/baselines/openvino.md).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from fastwhisper_compress.errors import BackendError, ProviderError, ResourceError, UnsafeInputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnxruntime as ort
+
+_TELEMETRY = "openvino_telemetry"
+_UNSUPPORTED = ("No conversion rule found", "Unsupported operation", "is not supported")
+_OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate", "Cannot allocate memory")
+
+
+class OpenVinoEncoder:
+    """One compiled encoder graph.
+
+    Attributes:
+        outputs: Names of its outputs.
+    """
+
+    def __init__(self, graph: Path, provider: str, threads: int | None = None) -> None:
+        """Read and compile the graph.
+
+        Args:
+            graph: The ``.onnx`` file; its weights are mapped from the file beside it.
+            provider: What the artifact was written for; only ``cpu`` runs here.
+            threads: None takes one a core.
+
+        Raises:
+            BackendError: OpenVINO is not installed.
+            ProviderError: The graph is for another provider, or holds an operator that OpenVINO cannot run.
+            ResourceError: Out of memory.
+            UnsafeInputError: The file is not a graph that loads.
+        """
+        if provider != "cpu":
+            raise ProviderError(
+                f"OpenVINO runs graphs written for cpu, not for {provider}",
+                place="--backend openvino",
+                remedy="run the recipe again with --provider cpu, or use --backend onnxruntime",
+            )
+        openvino = import_openvino()
+        settings: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        try:
+            core = openvino.Core()
+            model = core.read_model(graph)
+            self.outputs = tuple(node.any_name for node in model.outputs)  # compiled ones carry inner names too
+            compiled = core.compile_model(model, "CPU", settings)
+        except MemoryError as error:
+            raise _out_of_memory(graph) from error
+        except RuntimeError as error:  # the only class that OpenVINO raises
+            raise _explained(str(error), graph) from error
+        self._tensor = openvino.Tensor
+        self._compiled = compiled
+
+    def run(self, mel: np.ndarray, names: tuple[str, ...]) -> dict[str, ort.OrtValue]:
+        """Encode float32 (batch, n_mels, frames), which is read in place.
+
+        A request of its own for each run: its buffers are the outputs, which nothing may overwrite later.
+        """
+        import onnxruntime as ort
+
+        request = self._compiled.create_infer_request()
+        request.set_input_tensor(self._tensor(mel, shared_memory=True))
+        request.infer()
+        return {name: ort.OrtValue.ortvalue_from_numpy(request.get_tensor(name).data) for name in names}
+
+
+def import_openvino() -> ModuleType:
+    """Import OpenVINO, and keep it from reporting that to its makers.
+
+    Left alone it writes an id into the home folder and sends an event at every import. The telemetry is a package of
+    its own, without which it goes on where that cannot be imported.
+
+    Raises:
+        BackendError: It is not installed.
+    """
+    hidden = _TELEMETRY not in sys.modules
+    if hidden:
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # Python's own way to forbid an import
+    try:
+        import openvino
+    except ImportError as error:
+        raise BackendError(
+            "OpenVINO is not installed",
+            place="--backend openvino",
+            remedy="pip install 'fastwhisper-compress[openvino]', or use --backend onnxruntime",
+        ) from error
+    finally:
+        if hidden:
+            del sys.modules[_TELEMETRY]
+    module: ModuleType = openvino
+    return module
+
+
+def _explained(text: str, graph: Path) -> ProviderError | ResourceError | UnsafeInputError:
+    if any(words in text for words in _OUT_OF_MEMORY):
+        return _out_of_memory(graph)
+    reason = text.strip().splitlines()[-1][:300]  # the lines before it name OpenVINO's source files
+    if any(words in text for words in _UNSUPPORTED):
+        return ProviderError(
+            f"OpenVINO cannot run it: {reason}",
+            place=str(graph),
+            remedy="use --backend onnxruntime, or leave the module out of the recipe's `fuse`",
+        )
+    return UnsafeInputError(f"does not load: {reason}", place=str(graph), remedy="run the recipe again")
+
+
+def _out_of_memory(graph: Path) -> ResourceError:
+    return ResourceError("out of memory while loading", place=str(graph), remedy="use a smaller recipe")
