@@ -6,6 +6,7 @@ residual stream and the layer norms stay FP32 in every precision.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastwhisper_compress.emit.emitter import Emitter
@@ -55,7 +56,7 @@ def normalise(e: Emitter, stream: Stream, path: str) -> tuple[str, str]:
     return x, out
 
 
-def project_out(e: Emitter, x: str, path: str, then: str) -> tuple[str, str | None]:
+def project_out(e: Emitter, x: str, path: str, then: str, *, without: Sequence[int] = ()) -> tuple[str, str | None]:
     """Write the last linear of a block.
 
     Args:
@@ -63,19 +64,10 @@ def project_out(e: Emitter, x: str, path: str, then: str) -> tuple[str, str | No
         x: Its input.
         path: The linear's module.
         then: The layer norm that will add this branch: where it is fused, it also adds the linear's bias.
+        without: Inputs to leave out.
 
     Returns:
         The branch, and the module whose bias it still lacks.
     """
     left = e.fused(then) and e.bias(path) is not None
-    return linear(e, x, path, with_bias=not left), path if left else None
-
-
-def mlp(e: Emitter, stream: Stream, path: str, then: str) -> Stream:
-    """Write ``fc2(gelu(fc1(norm(x))))`` of the layer at ``path``; ``then`` is the layer norm that follows."""
-    g = e.graph
-    x, normed = normalise(e, stream, f"{path}.final_layer_norm")
-    hidden = linear(e, normed, f"{path}.fc1")
-    # Not BiasGelu: it takes no less time, and on a CPU a buffer as large as its output, the largest value of the graph.
-    out = g.node("Gelu", [hidden], f"{path}.fc1.gelu", f"{path}.fc1.gelu", dtype=g.type_of(hidden))
-    return Stream(x, *project_out(e, out, f"{path}.fc2", then))
+    return linear(e, x, path, with_bias=not left, without_inputs=without), path if left else None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fastwhisper_compress.checkpoint.dims import Dims
 from fastwhisper_compress.emit.attention import cross_attention, text_past, text_self_attention
-from fastwhisper_compress.emit.blocks import Stream, mlp, normalise
+from fastwhisper_compress.emit.blocks import Stream, normalise
 from fastwhisper_compress.emit.embedding import tied_logits, token_embedding
 from fastwhisper_compress.emit.emitter import Emitter
 from fastwhisper_compress.emit.encoder import positions
+from fastwhisper_compress.emit.feed_forward import mlp
 from fastwhisper_compress.emit.graph import FLOAT, INT32, INT64
 
 

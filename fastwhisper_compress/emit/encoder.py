@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fastwhisper_compress.checkpoint.dims import Dims
 from fastwhisper_compress.emit.attention import audio_self_attention, cross_keys_values
-from fastwhisper_compress.emit.blocks import Stream, mlp, normalise
+from fastwhisper_compress.emit.blocks import Stream, normalise
 from fastwhisper_compress.emit.emitter import Emitter
+from fastwhisper_compress.emit.feed_forward import mlp
 from fastwhisper_compress.emit.graph import FLOAT, INT64
 from fastwhisper_compress.emit.linear import bias
 

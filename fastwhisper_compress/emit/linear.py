@@ -41,7 +41,15 @@ class Parts:
     fused: bool
 
 
-def linear(e: Emitter, x: str, path: str, *, with_bias: bool = True) -> str:
+def linear(
+    e: Emitter,
+    x: str,
+    path: str,
+    *,
+    with_bias: bool = True,
+    without_outputs: Sequence[int] = (),
+    without_inputs: Sequence[int] = (),
+) -> str:
     """Write ``x @ W.T (+ b)`` for one module.
 
     Args:
@@ -49,11 +57,18 @@ def linear(e: Emitter, x: str, path: str, *, with_bias: bool = True) -> str:
         x: The input value, shape (batch, length, in).
         path: The module.
         with_bias: False where the caller lets a fused operator add the bias.
+        without_outputs: Output channels to write as zero, because the caller computes them elsewhere.
+        without_inputs: Input channels likewise.
 
     Returns:
         The output value, (batch, length, out), in the compute type of the module's precision.
     """
-    return write_linear(e, x, _parts(e, path, (path,)), with_bias=with_bias)
+    parts = _parts(e, path, (path,))
+    parts.weight[list(without_outputs)] = 0
+    parts.weight[:, list(without_inputs)] = 0
+    if parts.bias is not None:
+        parts.bias[list(without_outputs)] = 0
+    return write_linear(e, x, parts, with_bias=with_bias)
 
 
 def packed_linear(e: Emitter, x: str, name: str, paths: Sequence[str]) -> list[str]:

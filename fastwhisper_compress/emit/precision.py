@@ -22,12 +22,14 @@ class Precision:
         bits: Of a ``weight_only`` weight, 4 or 8.
         group_size: Weights per scale of ``weight_only``.
         symmetric: Whether ``weight_only`` blocks are centred on zero, or carry a zero point each.
+        split_outliers: Of an ``int8_dynamic`` second feed-forward layer: whether its outlier channels stay FP32.
     """
 
     scheme: Scheme = "fp32"
     bits: int = 32
     group_size: int = 0
     symmetric: bool = True
+    split_outliers: bool = False
 
     @property
     def storage(self) -> Storage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.emit.precision import FP16, INT8_DYNAMIC, Plan, Precision, Provider
@@ -74,9 +74,10 @@ def _precision(pass_: BasePass, provider: Provider) -> tuple[Precision, str]:
         on_cpu = "stored in FP16, expanded once at load and computed in FP32: the CPU provider has no FP16 MatMul"
         return FP16, on_cpu if provider == "cpu" else "stored and computed in FP16"
     if isinstance(pass_, Int8Dynamic):
+        apart = "; outlier channels of the feed-forward layers in FP32" if pass_.split_outliers else ""
         return (
-            INT8_DYNAMIC,
-            "INT8 weights, a scale per output channel; INT8 activations, a scale per tensor at run time",
+            replace(INT8_DYNAMIC, split_outliers=pass_.split_outliers),
+            f"INT8 weights, a scale per output channel; INT8 activations, a scale per tensor at run time{apart}",
         )
     if isinstance(pass_, WeightOnly):
         zero = "symmetric" if pass_.symmetric else "with zero points"

@@ -104,6 +104,11 @@ class Int8Dynamic(BasePass):
     stage = "precision"
 
     pass_: Literal["int8_dynamic"] = Field(default="int8_dynamic", alias="pass")
+    split_outliers: bool = Field(
+        default=False,
+        description="Compute the few feed-forward channels whose values dwarf all others in FP32, and the rest in 8 "
+        "bits. They are found from the weights.",
+    )
 
 
 class WeightOnly(BasePass):

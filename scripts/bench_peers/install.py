@@ -58,7 +58,7 @@ class Home:
     def artifact(self, variant: Variant, model: str) -> Path:
         """Return the folder that a variant reads."""
         if variant.is_ours:
-            base = self.ours or self.root / OURS
+            base = self.ours or self.root / "ours"
             return base / f"{variant.folder_name}-{Path(model_id(model)).name}"
         if PEERS[variant.peer].convert is None:
             return self.checkpoint(model)
@@ -70,7 +70,7 @@ class Home:
 
     def build(self, peer: str) -> str:
         """Return how a peer was installed: ``wheel``, or ``native`` if it was compiled for this CPU."""
-        return "" if peer == OURS else str((_stamp(self.environment(peer)) or {}).get("build", ""))
+        return "" if peer in OURS else str((_stamp(self.environment(peer)) or {}).get("build", ""))
 
 
 def missing(home: Home, variants: Iterable[Variant], models: Sequence[str]) -> list[str]:

@@ -55,7 +55,7 @@ def run_once(home: Home, variant: Variant, model: str, clips: Sequence[Clip], th
         },
         "clips": [{"id": clip.id, "samples": str(clip.samples)} for clip in clips],
     }
-    runner = OURS if variant.is_ours else PEERS[variant.peer].runner
+    runner = OURS[variant.peer] if variant.is_ours else PEERS[variant.peer].runner
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         path = Path(folder) / "spec.json"
         path.write_text(json.dumps(spec), encoding="utf-8")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from fastwhisper_compress.errors import UsageError
 
-OURS = "ours"
+OURS: Mapping[str, str] = {"ours": "ours", "ours-openvino": "ours_openvino"}
+"""This project by the backend of its encoder: name on the command line, and module of ``bench_peers.runners``."""
 
 Command = Callable[[Path, Path, str], list[str]]
 """From checkpoint folder, target folder and precision to the converter's arguments, for its Python interpreter."""
@@ -102,7 +103,7 @@ class Variant:
     @property
     def is_ours(self) -> bool:
         """Whether it is this project."""
-        return self.peer == OURS
+        return self.peer in OURS
 
     @property
     def folder_name(self) -> str:
@@ -119,7 +120,7 @@ def parse_variants(text: str) -> tuple[Variant, ...]:
     found: list[Variant] = []
     for item in filter(None, (part.strip() for part in text.split(","))):
         peer, _, precision = item.partition(":")
-        known = (OURS, *PEERS)
+        known = (*OURS, *PEERS)
         if peer not in known:
             near = difflib.get_close_matches(peer, known, n=1)
             raise UsageError(
@@ -127,8 +128,8 @@ def parse_variants(text: str) -> tuple[Variant, ...]:
                 place="--peers",
                 remedy=f"use {', '.join(known)}",
             )
-        if not precision or (peer != OURS and precision not in PEERS[peer].precisions):
-            choices = "a recipe" if peer == OURS else " or ".join(PEERS[peer].precisions)
+        if not precision or (peer not in OURS and precision not in PEERS[peer].precisions):
+            choices = "a recipe" if peer in OURS else " or ".join(PEERS[peer].precisions)
             raise UsageError(f"{item!r} needs a precision", place="--peers", remedy=f"write {peer}: and {choices}")
         variant = Variant(peer, precision)
         if variant in found:

@@ -53,10 +53,10 @@ def ratios(rows: Sequence[Row]) -> list[dict[str, Any]]:
     groups = _groups(rows)
     found = []
     for (model, peer, precision), ours in groups.items():
-        if peer != OURS:
+        if peer not in OURS:
             continue
         for (other_model, other, other_precision), theirs in groups.items():
-            if other == OURS or other_model != model:
+            if other in OURS or other_model != model:
                 continue
             by_round = {one["round"]: one for one in theirs}
             pairs = [(one, by_round[one["round"]]) for one in ours if one["round"] in by_round]
@@ -66,7 +66,7 @@ def ratios(rows: Sequence[Row]) -> list[dict[str, Any]]:
             found.append(
                 {
                     "model": model,
-                    "ours": precision,
+                    "ours": precision if peer == "ours" else f"{peer}:{precision}",
                     "peer": other,
                     "precision": other_precision,
                     "rounds": len(pairs),

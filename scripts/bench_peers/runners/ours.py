@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib
+from functools import partial
 
 from bench_peers.runners.child import Samples, Task, Transcribe, run
 
 
-def load(task: Task) -> Transcribe:
+def load(task: Task, backend: str) -> Transcribe:
     """Open an artifact."""
     runtime = importlib.import_module("fastwhisper_compress.runtime")
-    model = runtime.load_artifact(task.artifact, threads=task.threads)
+    model = runtime.load_artifact(task.artifact, threads=task.threads, backend=backend)
 
     def transcribe(samples: Samples) -> str:
         return str(model.transcribe(samples, language=task.language).text)
@@ -19,4 +20,4 @@ def load(task: Task) -> Transcribe:
 
 
 if __name__ == "__main__":
-    run(("onnxruntime", "fastwhisper_compress.runtime"), load)
+    run(("onnxruntime", "fastwhisper_compress.runtime"), partial(load, backend="onnxruntime"))
