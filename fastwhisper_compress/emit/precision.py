@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
+from fastwhisper_compress.emit.quantize import Blocks
+
 Storage = Literal["fp32", "fp16", "int8", "int4"]
 Scheme = Literal["fp32", "fp16", "int8_dynamic", "weight_only"]
 Provider = Literal["cpu", "cuda"]
+Method = Literal["nearest", "search", "gptq"]
 
 
 @dataclass(frozen=True)
@@ -22,12 +27,14 @@ class Precision:
         bits: Of a ``weight_only`` weight, 4 or 8.
         group_size: Weights per scale of ``weight_only``.
         symmetric: Whether ``weight_only`` blocks are centred on zero, or carry a zero point each.
+        method: How the integers of ``weight_only`` are found; all but ``nearest`` need calibration.
     """
 
     scheme: Scheme = "fp32"
     bits: int = 32
     group_size: int = 0
     symmetric: bool = True
+    method: Method = "nearest"
 
     @property
     def storage(self) -> Storage:
@@ -50,11 +57,15 @@ class Plan:
         precision: Module path to precision; a path not named here stays FP32.
         fuse: Module paths whose operators may be replaced by ONNX Runtime's fused ones.
         provider: The execution provider that the graphs are written for.
+        blocks: Module path to the integers that calibration found for it; the emitter writes exactly these.
+        hidden_scale: Where smoothing divided the encoder's output: by what, float32 (d_model,).
     """
 
     precision: Mapping[str, Precision] = field(default_factory=dict)
     fuse: frozenset[str] = frozenset()
     provider: Provider = "cpu"
+    blocks: Mapping[str, Blocks] = field(default_factory=dict, compare=False)
+    hidden_scale: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def kv_dtype(self) -> Literal["fp32", "fp16"]:
