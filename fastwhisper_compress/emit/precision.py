@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from fastwhisper_compress.emit.quantize import Blocks
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Storage = Literal["fp32", "fp16", "int8", "int4"]
 Scheme = Literal["fp32", "fp16", "int8_dynamic", "weight_only"]

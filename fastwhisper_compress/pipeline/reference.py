@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.emit.configs import generation_config, model_config
 
 if TYPE_CHECKING:
+    import torch
     from transformers import WhisperForConditionalGeneration
 
 
@@ -32,6 +34,28 @@ class Reference:
         model.generation_config = transformers.GenerationConfig.from_dict(generation_config(checkpoint))
         self._model = model.eval()  # type: ignore[no-untyped-call]
         self._torch = torch
+
+    @contextmanager
+    def watch(self, names: Sequence[str], see: Callable[[str, torch.Tensor], None]) -> Iterator[None]:
+        """Show what flows into linears, for as long as the block lasts.
+
+        Args:
+            names: Layer norms, whose output is shown, and linears, whose input is.
+            see: Called with a name and its values, (..., width).
+        """
+
+        def hook(name: str) -> Any:
+            part = self._model.model.get_submodule(name)
+            if isinstance(part, self._torch.nn.LayerNorm):
+                return part.register_forward_hook(lambda _part, _inputs, output: see(name, output))
+            return part.register_forward_pre_hook(lambda _part, inputs: see(name, inputs[0]))
+
+        hooks = [hook(name) for name in names]
+        try:
+            yield
+        finally:
+            for one in hooks:
+                one.remove()
 
     def encode(self, mel: np.ndarray) -> np.ndarray:
         """Return the encoder's output.
