@@ -15,8 +15,9 @@ from fastwhisper_compress.passes.search import search_blocks
 from fastwhisper_compress.passes.statistics import Statistics, readers
 
 _DAMPING = 0.01  # of GPTQ: the share that its paper uses
-# The tied embedding is looked up as well, where an error of any channel counts alike: the more damping, the more so.
-_LOOKUP_DAMPING = 0.1
+# The tied embedding is looked up as well, where an error of any channel counts alike. With as much damping as moment, the
+# logits of tiny.en came closest to FP32's, among shares from 0.01 to 10.
+_LOOKUP_DAMPING = 1.0
 
 
 def calibrated_blocks(

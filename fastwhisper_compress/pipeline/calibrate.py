@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+_CODE = ("emit/configs.py", "passes/statistics.py", "pipeline/calibrate.py", "pipeline/reference.py")
 _NUMERICS = ("torch", "transformers", "openai-whisper", "numpy", "onnxruntime", "soxr", "soundfile", "av")
 
 
@@ -50,7 +51,7 @@ def calibrate(
         "decoding": checkpoint.decoding.to_json(),
         "suite": suite.digest,
         "versions": package_versions(_NUMERICS),
-        "code": code_digest("checkpoint", "passes", "emit", "pipeline", "runtime"),
+        "code": code_digest("checkpoint", "runtime", *_CODE),
     }
 
     def make(folder: Path) -> None:
