@@ -75,11 +75,7 @@ def apply(
             checkpoint, note = prune(checkpoint, pass_, paths)
         elif isinstance(pass_, Smooth):
             if statistics is None:
-                raise RecipeError(
-                    "smooth needs to know what activations look like",
-                    place="calibration",
-                    remedy="name calibration speech in the recipe (calibration: my.jsonl), or with --calibration",
-                )
+                raise uncalibrated(pass_)
             checkpoint, divisors, note = smooth(checkpoint, pass_, paths, statistics)
             statistics = statistics.divided(divisors)
             hidden_scale = statistics.divisors.get("encoder.layer_norm")
@@ -92,6 +88,15 @@ def apply(
         applied.append(Applied(pass_.pass_, len(paths), note))
     plan = Plan(precision, frozenset(fuse), provider, hidden_scale=hidden_scale)
     return Compressed(checkpoint, plan, tuple(applied), statistics)
+
+
+def uncalibrated(pass_: BasePass) -> RecipeError:
+    """Return the error of a pass that calibrates and has nothing to do so on."""
+    return RecipeError(
+        f"{pass_.pass_} needs to know what activations look like",
+        place="calibration",
+        remedy="name calibration speech in the recipe (calibration: my.jsonl), or with --calibration",
+    )
 
 
 _METHODS = {"nearest": "rounded to nearest", "search": "scales searched for", "gptq": "rounded by GPTQ"}

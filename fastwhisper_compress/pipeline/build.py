@@ -17,7 +17,7 @@ from fastwhisper_compress.emit.audit import audit
 from fastwhisper_compress.emit.precision import Plan, Provider
 from fastwhisper_compress.errors import ArtifactError
 from fastwhisper_compress.evaluation.suite import Suite
-from fastwhisper_compress.passes import Applied, Compressed, apply
+from fastwhisper_compress.passes import Applied, Compressed, apply, uncalibrated
 from fastwhisper_compress.passes.blocks import calibrated_blocks
 from fastwhisper_compress.passes.statistics import Statistics
 from fastwhisper_compress.pipeline.calibrate import calibrate
@@ -77,9 +77,8 @@ class Builder:
             RecipeError: A group size does not divide a module's inputs.
         """
         pairs = zip(order.passes, order.selections, strict=True)
-        passes, selections = zip(
-            *((one, paths) for one, paths in pairs if one.stage != "weights" or not one.calibrated), strict=True
-        )
+        kept = [(one, paths) for one, paths in pairs if one.stage != "weights" or not one.calibrated]
+        passes, selections = [one for one, _ in kept], [paths for _, paths in kept]
         compressed = apply(self._checkpoint, passes, selections, order.provider)
         check_plan(compressed.checkpoint, compressed.plan)
 
@@ -92,6 +91,7 @@ class Builder:
 
         Raises:
             GateError: Parity or the gate failed; nothing is kept.
+            RecipeError: A pass calibrates and the order names no calibration, or no FP32 artifact that listens to it.
             ProviderError: The provider has no kernel for one of the precisions.
         """
         self.check(order)
@@ -129,8 +129,11 @@ class Builder:
         return self._store.stage("artifact", spec, make)
 
     def _statistics(self, order: Order, baseline: Path | None) -> Statistics | None:
-        if order.calibration is None or baseline is None:
+        asking = [pass_ for pass_ in order.passes if pass_.calibrated]
+        if not asking:
             return None
+        if order.calibration is None or baseline is None:
+            raise uncalibrated(asking[0])
 
         def progress(done: int, of: int) -> None:
             self._report("calibrate", done, of)
