@@ -122,6 +122,9 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Output folder; runs/RECIPE-MODEL by default.")] = None,
     model: Annotated[str | None, typer.Option(help="Checkpoint: id, folder or file.")] = None,
     suite: Annotated[str | None, typer.Option(help="Evaluation suite: name, manifest (.jsonl) or .yaml.")] = None,
+    calibration: Annotated[
+        str | None, typer.Option(help="Speech to calibrate on, never what is scored: name, manifest or .yaml.")
+    ] = None,
     provider: Annotated[Provider | None, typer.Option(help="Where the artifact is to run.")] = None,
     threads: Threads = None,
     limit: Limit = None,
@@ -134,7 +137,7 @@ def run(
     from fastwhisper_compress.pipeline.run import Request
     from fastwhisper_compress.pipeline.run import run as run_recipe
 
-    named = {"model": model, "suite": suite, "provider": provider, "threads": threads}
+    named = {"model": model, "suite": suite, "calibration": calibration, "provider": provider, "threads": threads}
     overrides = [*(override or []), *(_setting(key, value) for key, value in named.items() if value is not None)]
     with console.progress() as report:
         folder, results = run_recipe(Request(recipe, tuple(overrides), out, limit, offline), report)

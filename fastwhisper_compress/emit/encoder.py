@@ -36,7 +36,11 @@ def write_encoder(e: Emitter, dims: Dims) -> None:
         stream = audio_self_attention(e, stream, path, then=f"{path}.final_layer_norm")
         stream = mlp(e, stream, path, then=after)
     _, hidden = normalise(e, stream, "encoder.layer_norm")
-    g.output("hidden", hidden, FLOAT, ["batch", "audio", dims.d_model])
+    told = hidden
+    if e.plan.hidden_scale is not None:  # the projections below read it smoothed; whoever asks gets the model's own
+        scale = g.tensor("encoder.hidden_scale", e.plan.hidden_scale)
+        told = g.node("Mul", [hidden, scale], "encoder.unsmoothed", "encoder.unsmooth")
+    g.output("hidden", told, FLOAT, ["batch", "audio", dims.d_model])
 
     for i in range(dims.decoder_layers):
         pair = cross_keys_values(e, hidden, f"decoder.layers.{i}")

@@ -24,7 +24,7 @@ from onnx import TensorProto
 from fastwhisper_compress.emit.emitter import Emitter
 from fastwhisper_compress.emit.graph import FLOAT, FLOAT16, INT32, MS
 from fastwhisper_compress.emit.precision import Precision
-from fastwhisper_compress.emit.quantize import Blocks, blockwise, pack4, per_channel_int8
+from fastwhisper_compress.emit.quantize import Blocks, pack4, per_channel_int8
 
 _INT8_COMPUTE = 4  # MatMulNBits accuracy_level: activations are quantised to INT8 block by block
 
@@ -191,17 +191,16 @@ def _int8_dynamic(e: Emitter, x: str, parts: Parts, added: str | None, tied: str
 
 def _weight_only(e: Emitter, x: str, parts: Parts, added: str | None, tied: str | None) -> _Result:
     g, name = e.graph, parts.name
-    precision = parts.precision
-    blocks = blockwise(parts.weight, precision.bits, precision.group_size, symmetric=precision.symmetric)
+    blocks = e.blocks(parts.paths)
     kind = e.compute_type(parts.precision)
     out_width, in_width = parts.weight.shape
-    scale = blocks.scale.astype(np.float16 if kind == FLOAT16 else np.float32)
-    stored = blocks.packed().nbytes + scale.nbytes
+    scale = g.cast(g.tensor(f"{tied or name}.weight_scale", blocks.scale), kind)  # folded when the graph loads
+    stored = blocks.packed().nbytes + blocks.scale.nbytes
     if parts.fused:
         group = parts.precision.group_size
         packed = blocks.packed().reshape(out_width, in_width // group, -1)
         weight = g.tensor(f"{tied or name}.weight_int{blocks.bits}", packed)
-        inputs = [x, weight, g.tensor(f"{tied or name}.weight_scale", scale)]
+        inputs = [x, weight, scale]
         if not blocks.symmetric:
             zero = blocks.packed_zero()
             inputs.append(g.tensor(f"{tied or name}.weight_zero", zero))
@@ -228,7 +227,7 @@ def _weight_only(e: Emitter, x: str, parts: Parts, added: str | None, tied: str 
     return _add(e, out, added, name), "DequantizeLinear+MatMul", name, weight, stored
 
 
-def dequantise(e: Emitter, blocks: Blocks, path: str, scale: np.ndarray, group_size: int) -> tuple[str, str]:
+def dequantise(e: Emitter, blocks: Blocks, path: str, scale: str, group_size: int) -> tuple[str, str]:
     """Write a block-quantised weight as a standard DequantizeLinear.
 
     The bytes are those of MatMulNBits; the standard operator only needs the zero points spelled out.
@@ -242,13 +241,12 @@ def dequantise(e: Emitter, blocks: Blocks, path: str, scale: np.ndarray, group_s
     weight = g.tensor(f"{path}.weight_uint{blocks.bits}", blocks.values, dtype=kind, data=blocks.packed().tobytes())
     zero_bytes = pack4(blocks.zero.reshape(-1)) if four else blocks.zero
     zero = g.tensor(f"{path}.weight_zero_plain", blocks.zero, dtype=kind, data=zero_bytes.tobytes())
-    scales = g.tensor(f"{path}.weight_scale", scale)
     value = g.node(
         "DequantizeLinear",
-        [weight, scales, zero],
+        [weight, scale, zero],
         f"{path}.dequantised",
         f"{path}.dequantise",
-        dtype=g.type_of(scales),
+        dtype=g.type_of(scale),
         axis=1,
         block_size=group_size,
     )

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from fastwhisper_compress.emit.quantize import Blocks
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Storage = Literal["fp32", "fp16", "int8", "int4"]
 Scheme = Literal["fp32", "fp16", "int8_dynamic", "weight_only"]
 Provider = Literal["cpu", "cuda"]
+Method = Literal["nearest", "search", "gptq"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,7 @@ class Precision:
         group_size: Weights per scale of ``weight_only``.
         symmetric: Whether ``weight_only`` blocks are centred on zero, or carry a zero point each.
         split_outliers: Of an ``int8_dynamic`` second feed-forward layer: whether its outlier channels stay FP32.
+        method: How the integers of ``weight_only`` are found; all but ``nearest`` need calibration.
     """
 
     scheme: Scheme = "fp32"
@@ -30,6 +37,7 @@ class Precision:
     group_size: int = 0
     symmetric: bool = True
     split_outliers: bool = False
+    method: Method = "nearest"
 
     @property
     def storage(self) -> Storage:
@@ -52,11 +60,15 @@ class Plan:
         precision: Module path to precision; a path not named here stays FP32.
         fuse: Module paths whose operators may be replaced by ONNX Runtime's fused ones.
         provider: The execution provider that the graphs are written for.
+        blocks: Module path to the integers that calibration found for it; the emitter writes exactly these.
+        hidden_scale: Where smoothing divided the encoder's output: by what, float32 (d_model,).
     """
 
     precision: Mapping[str, Precision] = field(default_factory=dict)
     fuse: frozenset[str] = frozenset()
     provider: Provider = "cpu"
+    blocks: Mapping[str, Blocks] = field(default_factory=dict, compare=False)
+    hidden_scale: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def kv_dtype(self) -> Literal["fp32", "fp16"]:

@@ -1,7 +1,8 @@
-"""Weights to integers, in pure NumPy. The graphs hold exactly these numbers; on CUDA the scales are rounded to FP16."""
+"""Weights to integers, in pure NumPy. The graphs hold exactly these numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,8 @@ import numpy as np
 class Blocks:
     """A weight quantised in blocks along its input dimension, in the layout of ``com.microsoft.MatMulNBits``.
 
-    Shapes: ``values`` uint8 (out, in), one number a byte whatever the bits; ``scale`` float32 (out, in / group);
-    ``zero`` uint8 (out, in / group). A weight is ``(values - zero) * scale`` of its block.
+    Shapes: ``values`` uint8 (out, in), one number a byte whatever the bits; ``scale`` float16 (out, in / group), as it
+    is stored; ``zero`` uint8 (out, in / group). A weight is ``(values - zero) * scale`` of its block.
     """
 
     values: np.ndarray
@@ -30,6 +31,17 @@ class Blocks:
         return pack4(self.zero) if self.bits == 4 else self.zero
 
 
+def stacked(parts: Sequence[Blocks]) -> Blocks:
+    """Join the rows of weights that have the same inputs, bits and groups, as packed Q, K and V do."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    values, scale, zero = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "scale", "zero")
+    )
+    return Blocks(values, scale, zero, first.bits, first.symmetric)
+
+
 def per_channel_int8(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Quantise symmetrically with one scale per output channel.
 
@@ -43,7 +55,8 @@ def blockwise(weight: np.ndarray, bits: int, group_size: int, *, symmetric: bool
     """Quantise blocks of ``group_size`` inputs, each with a scale (and a zero point if not ``symmetric``).
 
     A symmetric block takes its scale from the value of largest magnitude, sign included, mapped to the most negative
-    integer, so that all ``2 ** bits`` levels are used (the rule of ONNX Runtime and of ggml's Q4_0).
+    integer, so that all ``2 ** bits`` levels are used (the rule of ONNX Runtime and of ggml's Q4_0). Scales are rounded
+    to FP16 before the weights are divided by them, so that the integers suit the scales that are stored.
 
     Shapes: ``weight`` (out, in), ``in`` a multiple of ``group_size``.
     """
@@ -53,21 +66,16 @@ def blockwise(weight: np.ndarray, bits: int, group_size: int, *, symmetric: bool
     half = levels // 2
     if symmetric:
         peak = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=2)[..., None], axis=2)[..., 0]
-        scale = peak / np.float32(-half)
+        scale = (peak / np.float32(-half)).astype(np.float16)
         zero = np.full(scale.shape, half, np.uint8)
     else:
         low = np.minimum(blocks.min(axis=2), 0)
         high = np.maximum(blocks.max(axis=2), 0)
-        scale = (high - low) / np.float32(levels - 1)
-        zero = np.clip(np.rint(-low / _nonzero(scale)), 0, levels - 1).astype(np.uint8)
-    values = np.rint(blocks / _nonzero(scale)[..., None]) + zero[..., None]
-    return Blocks(
-        np.clip(values, 0, levels - 1).astype(np.uint8).reshape(out, width),
-        scale.astype(np.float32),
-        zero,
-        bits,
-        symmetric,
-    )
+        scale = ((high - low) / np.float32(levels - 1)).astype(np.float16)
+        zero = np.clip(np.rint(-low / divisor(scale)), 0, levels - 1).astype(np.uint8)
+    values = np.rint(blocks / divisor(scale)[..., None]) + zero[..., None]
+    values = np.clip(values, 0, levels - 1).astype(np.uint8).reshape(out, width)
+    return Blocks(values, scale, zero, bits, symmetric)
 
 
 def pack4(values: np.ndarray) -> np.ndarray:
@@ -78,6 +86,6 @@ def pack4(values: np.ndarray) -> np.ndarray:
     return np.asarray(low | (high << 4), dtype=np.uint8)
 
 
-def _nonzero(scale: np.ndarray) -> np.ndarray:
-    """Replace the zero scale of an all-zero block by one, so that it divides."""
-    return np.where(scale == 0, np.float32(1), scale)
+def divisor(scale: np.ndarray) -> np.ndarray:
+    """Return scales as FP32 numbers that divide: one in place of the zero of an all-zero block."""
+    return np.where(scale == 0, np.float32(1), scale.astype(np.float32))

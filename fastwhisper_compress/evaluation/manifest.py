@@ -37,7 +37,7 @@ class Manifest:
     synthetic: bool
 
 
-def read_manifest(path: Path, *, language: str | None = None) -> Manifest:
+def read_manifest(path: Path, *, language: str | None = None, transcripts: bool = True) -> Manifest:
     """Read and check a manifest.
 
     Needed per row: ``audio_filepath`` (absolute, or relative to the manifest) and ``text`` (may be empty). Optional:
@@ -47,6 +47,7 @@ def read_manifest(path: Path, *, language: str | None = None) -> Manifest:
     Args:
         path: The manifest.
         language: Language of rows that name none; English when not given.
+        transcripts: Whether every row needs a ``text``; False takes what has none as "".
 
     Raises:
         SuiteError: Not readable, a bad row, duplicate ids, several languages, no rows, or no audio file at all.
@@ -60,6 +61,8 @@ def read_manifest(path: Path, *, language: str | None = None) -> Manifest:
             continue
         place = f"{path}:{number}"
         row = _parse(line, place)
+        if not transcripts:
+            row.setdefault("text", "")
         one = _utterance(row, path.parent, language or DEFAULT_LANGUAGE, place)
         if one.id in lines:
             raise SuiteError(

@@ -81,13 +81,14 @@ class Suite:
         return tuple(one.speaker for one in self.utterances)
 
 
-def load_suite(ref: str, *, limit: int | None = None, offline: bool = False) -> Suite:
+def load_suite(ref: str, *, limit: int | None = None, offline: bool = False, transcripts: bool = True) -> Suite:
     """Load a suite.
 
     Args:
         ref: The name of a shipped suite, a suite file (``.yaml``) or a NeMo manifest (``.jsonl``).
         limit: Keep the first so many utterances.
         offline: Do not go to the hub.
+        transcripts: Whether the rows of a manifest need them; nothing can be scored without.
 
     Raises:
         SuiteError: The suite does not exist or does not hold together; names file, line and remedy.
@@ -99,7 +100,7 @@ def load_suite(ref: str, *, limit: int | None = None, offline: bool = False) -> 
     path = Path(ref)
     match path.suffix.lower():
         case ".jsonl" | ".json":
-            return _from_manifest(path, limit)
+            return _from_manifest(path, limit, transcripts=transcripts)
         case ".yaml" | ".yml":
             return _from_yaml(path, limit, offline)
         case _:
@@ -129,8 +130,8 @@ def _find(name: str) -> Path:
     )
 
 
-def _from_manifest(path: Path, limit: int | None) -> Suite:
-    manifest = read_manifest(path)
+def _from_manifest(path: Path, limit: int | None, *, transcripts: bool) -> Suite:
+    manifest = read_manifest(path, transcripts=transcripts)
     return Suite(
         name=path.stem,
         language=manifest.language,

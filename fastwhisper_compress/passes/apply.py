@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 
 from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.emit.precision import FP16, INT8_DYNAMIC, Plan, Precision, Provider
+from fastwhisper_compress.errors import RecipeError
 from fastwhisper_compress.passes.prune import prune
-from fastwhisper_compress.recipe.schema import BasePass, Fp16, Fuse, Int8Dynamic, Prune, WeightOnly
+from fastwhisper_compress.passes.smooth import smooth
+from fastwhisper_compress.passes.statistics import Statistics
+from fastwhisper_compress.recipe.schema import BasePass, Fp16, Fuse, Int8Dynamic, Prune, Smooth, WeightOnly
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,21 @@ class Compressed:
         checkpoint: The weights.
         plan: Precisions and fusions.
         applied: One entry a pass.
+        statistics: Calibration as it fits these weights, None if there was none.
     """
 
     checkpoint: Checkpoint
     plan: Plan
     applied: tuple[Applied, ...]
+    statistics: Statistics | None
 
 
 def apply(
-    checkpoint: Checkpoint, passes: Sequence[BasePass], selections: Sequence[tuple[str, ...]], provider: Provider
+    checkpoint: Checkpoint,
+    passes: Sequence[BasePass],
+    selections: Sequence[tuple[str, ...]],
+    provider: Provider,
+    statistics: Statistics | None = None,
 ) -> Compressed:
     """Run the passes.
 
@@ -51,13 +60,25 @@ def apply(
         passes: The recipe's passes.
         selections: For each pass, the module paths that it acts on.
         provider: Where the graphs will run.
+        statistics: Calibration of ``checkpoint``; None is enough for passes that change weights without it. (Integers
+            are found later, by :func:`fastwhisper_compress.passes.blocks.calibrated_blocks`.)
+
+    Raises:
+        RecipeError: A pass needs calibration and there is none.
     """
     precision: dict[str, Precision] = {}
     fuse: set[str] = set()
     applied: list[Applied] = []
+    hidden_scale = None
     for pass_, paths in zip(passes, selections, strict=True):
         if isinstance(pass_, Prune):
             checkpoint, note = prune(checkpoint, pass_, paths)
+        elif isinstance(pass_, Smooth):
+            if statistics is None:
+                raise uncalibrated(pass_)
+            checkpoint, divisors, note = smooth(checkpoint, pass_, paths, statistics)
+            statistics = statistics.divided(divisors)
+            hidden_scale = statistics.divisors.get("encoder.layer_norm")
         elif isinstance(pass_, Fuse):
             fuse.update(paths)
             note = "fused operators allowed"
@@ -65,7 +86,20 @@ def apply(
             chosen, note = _precision(pass_, provider)
             precision.update(dict.fromkeys(paths, chosen))
         applied.append(Applied(pass_.pass_, len(paths), note))
-    return Compressed(checkpoint, Plan(precision, frozenset(fuse), provider), tuple(applied))
+    plan = Plan(precision, frozenset(fuse), provider, hidden_scale=hidden_scale)
+    return Compressed(checkpoint, plan, tuple(applied), statistics)
+
+
+def uncalibrated(pass_: BasePass) -> RecipeError:
+    """Return the error of a pass that calibrates and has nothing to do so on."""
+    return RecipeError(
+        f"{pass_.pass_} needs to know what activations look like",
+        place="calibration",
+        remedy="name calibration speech in the recipe (calibration: my.jsonl), or with --calibration",
+    )
+
+
+_METHODS = {"nearest": "rounded to nearest", "search": "scales searched for", "gptq": "rounded by GPTQ"}
 
 
 def _precision(pass_: BasePass, provider: Provider) -> tuple[Precision, str]:
@@ -82,6 +116,8 @@ def _precision(pass_: BasePass, provider: Provider) -> tuple[Precision, str]:
     if isinstance(pass_, WeightOnly):
         zero = "symmetric" if pass_.symmetric else "with zero points"
         activations = "INT8 activations, a scale per block" if provider == "cpu" else "FP16 activations"
-        note = f"INT{pass_.bits} weights, a scale per {pass_.group_size}, {zero}; {activations}"
-        return Precision("weight_only", pass_.bits, pass_.group_size, pass_.symmetric), note
+        note = (
+            f"INT{pass_.bits} weights, {_METHODS[pass_.method]}, a scale per {pass_.group_size}, {zero}; {activations}"
+        )
+        return Precision("weight_only", pass_.bits, pass_.group_size, pass_.symmetric, method=pass_.method), note
     raise TypeError(f"no precision in {type(pass_).__name__}")

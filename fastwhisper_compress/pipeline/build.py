@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from fastwhisper_compress.emit.audit import audit
 from fastwhisper_compress.emit.precision import Plan, Provider
 from fastwhisper_compress.errors import ArtifactError
 from fastwhisper_compress.evaluation.suite import Suite
-from fastwhisper_compress.passes import Applied, Compressed, apply
+from fastwhisper_compress.passes import Applied, Compressed, apply, uncalibrated
+from fastwhisper_compress.passes.blocks import calibrated_blocks
+from fastwhisper_compress.passes.statistics import Statistics
+from fastwhisper_compress.pipeline.calibrate import calibrate
 from fastwhisper_compress.pipeline.gates import Gates
 from fastwhisper_compress.pipeline.provenance import code_digest, package_versions
 from fastwhisper_compress.pipeline.store import Store, read_json, write_json
@@ -43,6 +46,7 @@ class Order:
         seed: Of everything drawn at random.
         gate: Least token agreement that the recipe asks for; None takes the shipped gates.
         margin_s: Of an elastic encoder context; None is the full window.
+        calibration: Speech to measure activations on; None where no pass does.
     """
 
     passes: tuple[BasePass, ...]
@@ -51,6 +55,7 @@ class Order:
     seed: int
     gate: float | None
     margin_s: float | None
+    calibration: Suite | None = None
 
 
 class Builder:
@@ -64,16 +69,20 @@ class Builder:
         self._report = report
         self._versions = package_versions(_NUMERICS)
 
-    def compress(self, order: Order) -> Compressed:
-        """Run an order's passes; what no provider or group size can honour is refused here, before any long work.
+    def check(self, order: Order) -> None:
+        """Refuse what no provider or group size can honour, before any long work.
+
+        Weight passes that calibrate are left out: they change no shape.
 
         Raises:
             ProviderError: The provider has no kernel for one of the precisions.
             RecipeError: A group size does not divide a module's inputs.
         """
-        compressed = apply(self._checkpoint, order.passes, order.selections, order.provider)
+        pairs = zip(order.passes, order.selections, strict=True)
+        kept = [(one, paths) for one, paths in pairs if one.stage != "weights" or not one.calibrated]
+        passes, selections = [one for one, _ in kept], [paths for _, paths in kept]
+        compressed = apply(self._checkpoint, passes, selections, order.provider)
         check_plan(compressed.checkpoint, compressed.plan)
-        return compressed
 
     def build(self, order: Order, baseline: Path | None) -> Path:
         """Return the folder of an artifact, making it unless the store has it.
@@ -84,9 +93,12 @@ class Builder:
 
         Raises:
             GateError: Parity or the gate failed; nothing is kept.
+            RecipeError: A pass calibrates and the order names no calibration, or no FP32 artifact that listens to it.
             ProviderError: The provider has no kernel for one of the precisions.
         """
-        compressed = self.compress(order)
+        self.check(order)
+        statistics = self._statistics(order, baseline)
+        compressed = apply(self._checkpoint, order.passes, order.selections, order.provider, statistics)
         least = self._least(order, compressed.plan)
         spec = {
             "model": [public_id(self._checkpoint.source), self._checkpoint.source.revision],
@@ -97,6 +109,7 @@ class Builder:
             "provider": order.provider,
             "seed": order.seed,
             "margin_s": order.margin_s,
+            "calibration": None if statistics is None else statistics.folder.name,
             "gate": least,
             "gates": asdict(self._gates),
             "parity": self._parity.digest,
@@ -106,16 +119,40 @@ class Builder:
         }
 
         def make(folder: Path) -> None:
+            plan = self._rounded(compressed)
             self._report("emit", 0, 1)
-            emission = emit(compressed.checkpoint, compressed.plan, folder)
-            audit(folder, modules(self._checkpoint.dims), compressed.plan, emission.modules)
-            manifest = self._manifest(order, compressed.plan, compressed.applied, emission)
+            emission = emit(compressed.checkpoint, plan, folder)
+            audit(folder, modules(self._checkpoint.dims), plan, emission.modules)
+            manifest = self._manifest(order, plan, compressed.applied, emission)
             manifest["files"] = _files(folder)
             write_json(folder / "manifest.json", manifest)
             manifest["verify"] = self._verify(folder, baseline, least)
             write_json(folder / "manifest.json", manifest)
 
         return self._store.stage("artifact", spec, make)
+
+    def _statistics(self, order: Order, baseline: Path | None) -> Statistics | None:
+        asking = [pass_ for pass_ in order.passes if pass_.calibrated]
+        if not asking:
+            return None
+        if order.calibration is None or baseline is None:
+            raise uncalibrated(asking[0])
+
+        def progress(done: int, of: int) -> None:
+            self._report("calibrate", done, of)
+
+        return calibrate(self._store, self._checkpoint, baseline, order.calibration, progress)
+
+    def _rounded(self, compressed: Compressed) -> Plan:
+        """Return the plan with the integers that calibration finds."""
+        if compressed.statistics is None:
+            return compressed.plan
+
+        def progress(done: int, of: int) -> None:
+            self._report("round", done, of)
+
+        blocks = calibrated_blocks(compressed.checkpoint, compressed.plan, compressed.statistics, progress)
+        return replace(compressed.plan, blocks=blocks)
 
     def _least(self, order: Order, plan: Plan) -> float:
         return self._gates.token_agreement(plan.precision) if order.gate is None else order.gate
@@ -150,6 +187,7 @@ class Builder:
                 "dims": asdict(checkpoint.dims),
             },
             "provider": order.provider,
+            "calibration": _told(order.calibration),
             "graphs": GRAPHS,
             "kv_cache": {"dtype": plan.kv_dtype, "capacity": checkpoint.dims.n_text_ctx},
             "encoder_context": {"margin_s": order.margin_s},
@@ -194,6 +232,19 @@ def artifact_part(folder: Path) -> dict[str, Any]:
         "modules": manifest["modules"],
         "fusions": manifest["fusions"],
         "applied": manifest["applied"],
+    }
+
+
+def _told(calibration: Suite | None) -> Mapping[str, Any] | None:
+    """Return what a manifest says of its calibration."""
+    if calibration is None:
+        return None
+    return {
+        "suite": calibration.name,
+        "digest": calibration.digest,
+        "n_utterances": len(calibration.utterances),
+        "synthetic": calibration.synthetic,
+        "license": calibration.license,
     }
 
 

@@ -40,14 +40,15 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def code_digest(*folders: str) -> str:
-    """Return the hash of this package's own source in some of its folders.
+def code_digest(*places: str) -> str:
+    """Return the hash of this package's own source in some of its folders and files.
 
     A finished stage is not reused once the code that made it has changed.
     """
     digest = hashlib.sha256()
     package = Path(fastwhisper_compress.__file__).parent
-    for path in sorted(path for folder in folders for path in (package / folder).rglob("*.py")):
+    files = [[package / place] if place.endswith(".py") else (package / place).rglob("*.py") for place in places]
+    for path in sorted(path for found in files for path in found):
         digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

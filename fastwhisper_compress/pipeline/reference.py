@@ -1,13 +1,14 @@
 """The reference implementation: transformers' Whisper in torch, built from the very tensors of a checkpoint.
 
-It computes in FP64. Two FP32 implementations are each up to 1e-3 off the exact result in single outputs of base's
+What is compared is computed in FP64. Two FP32 implementations are each up to 1e-3 off the exact result in single outputs of base's
 encoder (whose RMS error is 3e-6), so their distance would say little about either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,13 +16,14 @@ from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.emit.configs import generation_config, model_config
 
 if TYPE_CHECKING:
+    import torch
     from transformers import WhisperForConditionalGeneration
 
 
 class Reference:
-    """A checkpoint run by transformers."""
+    """A checkpoint run by transformers, in FP64 or, for what is not compared, in FP32."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, double: bool = True) -> None:
         import torch
         import transformers
 
@@ -34,16 +36,38 @@ class Reference:
         weights["proj_out.weight"] = weights["model.decoder.embed_tokens.weight"]
         model.load_state_dict(weights, strict=True)
         model.generation_config = transformers.GenerationConfig.from_dict(generation_config(checkpoint))
-        self._model = model.double().eval()  # type: ignore[no-untyped-call]
+        self._model = (model.double() if double else model).eval()  # type: ignore[no-untyped-call]
         self._torch = torch
+
+    @contextmanager
+    def watch(self, names: Sequence[str], see: Callable[[str, torch.Tensor], None]) -> Iterator[None]:
+        """Show what flows into linears, for as long as the block lasts.
+
+        Args:
+            names: Layer norms, whose output is shown, and linears, whose input is.
+            see: Called with a name and its values, (..., width).
+        """
+
+        def hook(name: str) -> Any:
+            part = self._model.model.get_submodule(name)
+            if isinstance(part, self._torch.nn.LayerNorm):
+                return part.register_forward_hook(lambda _part, _inputs, output: see(name, output))
+            return part.register_forward_pre_hook(lambda _part, inputs: see(name, inputs[0]))
+
+        hooks = [hook(name) for name in names]
+        try:
+            yield
+        finally:
+            for one in hooks:
+                one.remove()
 
     def encode(self, mel: np.ndarray) -> np.ndarray:
         """Return the encoder's output.
 
-        Shapes: float32 (1, n_mels, frames) -> float64 (1, audio length, d_model).
+        Shapes: float32 (1, n_mels, frames) -> float (1, audio length, d_model).
         """
         with self._torch.no_grad():
-            spectrogram = self._torch.from_numpy(mel).double()
+            spectrogram = self._torch.from_numpy(mel).to(self._model.dtype)
             hidden: np.ndarray = self._model.model.encoder(spectrogram).last_hidden_state.numpy()
         return hidden
 
@@ -62,7 +86,7 @@ class Reference:
         return tuple(tokens[: tokens.index(end)] if end in tokens else tokens)
 
     def logits(self, hidden: np.ndarray, prompt: Sequence[int], tokens: Sequence[int]) -> np.ndarray:
-        """Return the logits behind the prompt and behind each token: float64 (1 + len(tokens), n_vocab)."""
+        """Return the logits behind the prompt and behind each token: float (1 + len(tokens), n_vocab)."""
         encoded = (self._torch.from_numpy(hidden),)
         ids = self._torch.tensor([[*prompt, *tokens]])
         with self._torch.no_grad():

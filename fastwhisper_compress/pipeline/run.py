@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,25 @@ from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.evaluation.measure import Evaluation, compare, measure, restore
 from fastwhisper_compress.evaluation.suite import Suite, list_suites, load_suite
 from fastwhisper_compress.pipeline.build import Builder, Order, Report, artifact_part, check_files, public_id
+from fastwhisper_compress.pipeline.calibrate import check_disjoint
 from fastwhisper_compress.pipeline.gates import load_gates
 from fastwhisper_compress.pipeline.margins import margin_s
 from fastwhisper_compress.pipeline.output import check_output
 from fastwhisper_compress.pipeline.provenance import code_digest, cpu_name, environment, package_versions, usable_cores
 from fastwhisper_compress.pipeline.store import Store, publishing, read_json, resources, write_json
-from fastwhisper_compress.recipe import LoadedRecipe, check_against, load_recipe
+from fastwhisper_compress.recipe import LoadedRecipe, Recipe, check_against, load_recipe
 from fastwhisper_compress.report import Results, read_rows, render, verdict
 from fastwhisper_compress.resources import cache_dir, data_dir
 from fastwhisper_compress.runtime.session import require_provider
 
 _BASELINE_RECIPE = "fp32"
 _SIDES = ("baseline", "candidate")
-_TOLD_APART = ("model", "suite", "provider")  # by name in the results; the paths behind the names are nobody's business
+_TOLD_APART = (
+    "model",
+    "suite",
+    "calibration",
+    "provider",
+)  # by name in the results; the paths behind the names are nobody's business
 
 
 @dataclass(frozen=True)
@@ -95,13 +101,14 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
     with clock.step("load suite"):
         report("load suite", 0, 1)
         suite = load_suite(recipe.suite, limit=request.limit, offline=request.offline)
+        orders[1] = replace(orders[1], calibration=_calibration(recipe, suite, offline=request.offline))
 
     store, gates = Store(cache_dir() / "stages"), load_gates()
     parity = load_suite(gates.suite)
     folders: list[Path] = []
     evaluations: list[Evaluation] = []
     builders = [Builder(store, checkpoint, gates, parity, _on(side, report)) for side in _SIDES]
-    builders[1].compress(orders[1])  # what cannot be made is refused before the baseline is
+    builders[1].check(orders[1])  # what cannot be made is refused before the baseline is
     for side, builder, order in zip(_SIDES, builders, orders, strict=True):
         with clock.step(f"build {side}"):
             folders.append(builder.build(order, folders[0] if folders and order != orders[0] else None))
@@ -207,6 +214,15 @@ def _order(loaded: LoadedRecipe, parts: Sequence[Any], margin: float | None) -> 
     recipe = loaded.recipe
     gate = None if recipe.gate is None else recipe.gate.token_agreement
     return Order(tuple(recipe.passes), check_against(loaded, parts), recipe.provider, recipe.seed, gate, margin)
+
+
+def _calibration(recipe: Recipe, scored: Suite, *, offline: bool) -> Suite | None:
+    """Return the speech to calibrate on, which is none of what is scored; None where no pass asks for it."""
+    if not any(pass_.calibrated for pass_ in recipe.passes):
+        return None
+    suite = load_suite(recipe.calibration, limit=recipe.calibration_limit, offline=offline, transcripts=False)
+    check_disjoint(suite, scored)
+    return suite
 
 
 def _results(

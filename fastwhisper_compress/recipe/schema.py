@@ -87,6 +87,11 @@ class BasePass(_Model):
         """Whether the pass can act on this module at all."""
         return module.kind in self.kinds
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether the pass needs to know what activations look like."""
+        return False
+
 
 class Fp16(BasePass):
     """Keep weights in half precision: storage only on CPU, storage and arithmetic on CUDA."""
@@ -125,6 +130,16 @@ class WeightOnly(BasePass):
     symmetric: bool = Field(
         default=True, description="True: zero is the middle of the range; false: each group shifts."
     )
+    method: Literal["nearest", "search", "gptq"] = Field(
+        default="nearest",
+        description="How weights become integers: nearest rounds each; search looks for the scales of least error at the "
+        "output; gptq also lets the weights still to be rounded make up for the error so far. The last two calibrate.",
+    )
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the error is judged by what the weights are multiplied with."""
+        return self.method != "nearest"
 
 
 class Prune(BasePass):
@@ -149,6 +164,27 @@ class Prune(BasePass):
         return is_linear and module.path.endswith(".fc1") if self.granularity == "ffn" else is_linear
 
 
+class Smooth(BasePass):
+    """Move outliers of activations into the weights that read them; the network computes what it did before."""
+
+    kinds = frozenset({"layer_norm", "attention"})
+    stage = "weights"
+
+    pass_: Literal["smooth"] = Field(default="smooth", alias="pass")
+    alpha: float = Field(
+        default=0.5, ge=0, le=1, description="How much of the outliers moves: 0 only evens out weights, 1 takes it all."
+    )
+
+    def takes(self, module: ModuleLike) -> bool:
+        """Whether its outputs can be scaled: not those of the last layer norm, which the tied embedding reads."""
+        return super().takes(module) and module.path != "decoder.layer_norm"
+
+    @property
+    def calibrated(self) -> bool:
+        """It always is: the outliers are those of activations."""
+        return True
+
+
 class Fuse(BasePass):
     """Write ONNX Runtime's fused operators where there is one, in place of chains of standard operators."""
 
@@ -158,13 +194,14 @@ class Fuse(BasePass):
     pass_: Literal["fuse"] = Field(default="fuse", alias="pass")
 
 
-Pass = Annotated[Fp16 | Int8Dynamic | WeightOnly | Prune | Fuse, Field(discriminator="pass_")]
+Pass = Annotated[Fp16 | Int8Dynamic | WeightOnly | Prune | Smooth | Fuse, Field(discriminator="pass_")]
 
 PASSES: dict[str, type[BasePass]] = {
     "fp16": Fp16,
     "int8_dynamic": Int8Dynamic,
     "weight_only": WeightOnly,
     "prune": Prune,
+    "smooth": Smooth,
     "fuse": Fuse,
 }
 
@@ -194,6 +231,13 @@ class Recipe(_Model):
     )
     revision: str | None = Field(default=None, min_length=1, description="Commit, branch or tag of the model's hub id.")
     suite: str = Field(default="demo", min_length=1, description="Evaluation suite: a name or a manifest (.jsonl).")
+    calibration: str = Field(
+        default="calibration",
+        min_length=1,
+        description="Speech that passes measure activations on, never what is scored: a suite's name or a manifest "
+        "(.jsonl), which needs no transcripts.",
+    )
+    calibration_limit: int = Field(default=64, ge=1, description="How many of its clips are used, from the first on.")
     provider: Literal["cpu", "cuda"] = Field(default="cpu", description="Where the artifact is to run: cpu or cuda.")
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="Threads of the runtime; without it, one for each core."

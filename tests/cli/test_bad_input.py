@@ -71,6 +71,8 @@ def test_a_bad_recipe(refused, recipe, model, case, command):
         (["run", "fp32", "--model", "nowhere/model.pt"], 2, ["nowhere/model.pt"]),
         (["run", "fp32", "--suite", "demoo"], 2, ["demoo", "demo"]),
         (["run", "fp32", "--suite", "nowhere.jsonl"], 2, ["nowhere.jsonl"]),
+        (["run", "int8_smooth", "--calibration", "demo"], 2, ["'names-01' is 'names-01'", "calibrate on other speech"]),
+        (["run", "int8_smooth", "--calibration", "nowhere.jsonl"], 2, ["nowhere.jsonl"]),
         (["run", "fp32", "-o", "gate"], 2, ["key=value"]),
         (["run", "fp32", "-o", "passes.7.bits=4"], 2, ["-o passes.7.bits"]),
         (["run", "fp32", "-o", "gate.token_agreement=2"], 2, ["-o gate.token_agreement"]),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
-from small_whisper import recipe_plan, write_artifact
+from small_whisper import recipe_plan, uniform_plan, write_artifact
 
 from fastwhisper_compress.checkpoint import open_checkpoint
 from fastwhisper_compress.evaluation.suite import load_suite
+from fastwhisper_compress.pipeline.calibrate import calibrate
+from fastwhisper_compress.pipeline.store import Store
 from fastwhisper_compress.recipe import find_recipe, load_recipe
 from fastwhisper_compress.runtime import load_artifact
 from fastwhisper_compress.runtime.audio import read_audio
@@ -21,12 +23,23 @@ def tiny_en():
 
 
 @pytest.fixture(scope="session")
-def tiny_artifact(tiny_en, tmp_path_factory):
+def tiny_statistics(tiny_en, tmp_path_factory):
+    """A calibration of tiny.en on a few of the shipped clips."""
+    folder = tmp_path_factory.mktemp("calibration")
+    write_artifact(tiny_en, uniform_plan(tiny_en.dims), folder / "fp32")
+    suite = load_suite("calibration", limit=4, transcripts=False)
+    return calibrate(Store(folder / "store"), tiny_en, folder / "fp32", suite, lambda *_: None)
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tiny_en, tiny_statistics, tmp_path_factory):
     """A function: recipe name, fused? -> the opened artifact."""
 
     @cache
     def tiny_artifact_(recipe, *, fuse=True):
-        compressed = recipe_plan(tiny_en, load_recipe(find_recipe(recipe)).recipe, fuse=fuse)
+        compressed = recipe_plan(
+            tiny_en, load_recipe(find_recipe(recipe)).recipe, fuse=fuse, statistics=tiny_statistics
+        )
         folder = tmp_path_factory.mktemp("tiny_en") / "artifact"
         write_artifact(compressed.checkpoint, compressed.plan, folder)
         return load_artifact(folder, threads=2)

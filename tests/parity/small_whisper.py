@@ -6,7 +6,11 @@ The vocabulary is real in kind but tiny: one token a byte, then the special ones
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +20,8 @@ from fastwhisper_compress.checkpoint.model import Checkpoint, Source
 from fastwhisper_compress.emit.artifact import GRAPHS, emit
 from fastwhisper_compress.emit.precision import FP16, FP32, INT8_DYNAMIC, Plan, Precision
 from fastwhisper_compress.passes import apply
+from fastwhisper_compress.passes.blocks import calibrated_blocks
+from fastwhisper_compress.passes.statistics import Statistics, readers, save
 from fastwhisper_compress.recipe.selectors import select
 from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION
 from fastwhisper_compress.runtime.tokens import _byte_of_character
@@ -106,11 +112,43 @@ def uniform_plan(dims, precision=FP32, *, fuse=True, provider="cpu") -> Plan:
     )
 
 
-def recipe_plan(checkpoint, recipe, *, fuse=True, provider=None):
-    """What a recipe makes of a checkpoint; ``fuse=False`` leaves out the fusions it allows."""
+def recipe_plan(checkpoint, recipe, *, fuse=True, provider=None, statistics=None):
+    """What a recipe makes of a checkpoint; ``fuse=False`` leaves out the fusions it allows.
+
+    Without ``statistics``, those of made-up activations are used where a pass calibrates.
+    """
     passes = [p for p in recipe.passes if fuse or p.stage != "graph"]
     selections = [select(p, modules(checkpoint.dims)) for p in passes]
-    return apply(checkpoint, passes, selections, provider or recipe.provider)
+    if statistics is None and any(p.calibrated for p in passes):
+        statistics = made_up_statistics(checkpoint.dims)
+    compressed = apply(checkpoint, passes, selections, provider or recipe.provider, statistics)
+    if statistics is None:
+        return compressed
+    blocks = calibrated_blocks(compressed.checkpoint, compressed.plan, compressed.statistics, lambda *_: None)
+    return replace(compressed, plan=replace(compressed.plan, blocks=blocks))
+
+
+@cache
+def made_up_statistics(dims) -> Statistics:
+    """Statistics of random inputs with correlated channels and a few outliers, as activations have."""
+    folder = Path(tempfile.mkdtemp(prefix="fastwhisper-statistics-", dir=os.environ.get("FASTWHISPER_CACHE")))
+    widths = {path: tensor_shapes(dims)[f"{path}.weight"][1] for paths in readers(dims).values() for path in paths}
+    rng, tensors = np.random.default_rng(0), {}
+    for source, paths in readers(dims).items():
+        width = widths[paths[0]]
+        x = made_up_inputs(rng, 512, width)
+        tensors[f"{source}.peak"] = np.abs(x).max(axis=0)
+        tensors[f"{source}.moment"] = x.T @ x / np.float32(len(x))
+    save(folder, tensors)
+    return Statistics(folder)
+
+
+def made_up_inputs(rng, rows, width) -> np.ndarray:
+    """Activations of which a quarter of the directions hold most, and some channels are 20 times the others."""
+    x = rng.normal(0, 1, (rows, width // 4)) @ rng.normal(0, 1, (width // 4, width)) / np.sqrt(width / 4)
+    x += 0.3 * rng.normal(0, 1, x.shape)
+    x[:, rng.integers(width, size=3)] *= 20
+    return x.astype(np.float32)
 
 
 def write_artifact(checkpoint, plan, folder, *, provider=None, margin_s=None):

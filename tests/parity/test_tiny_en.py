@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_whisper import sqnr_db
+from small_whisper import opened, recipe_plan, sqnr_db
 
 from fastwhisper_compress.pipeline.reference import Reference, reference_log_mel
-from fastwhisper_compress.recipe import list_recipes
+from fastwhisper_compress.recipe import Fuse, Recipe, Smooth, list_recipes
 
 PROMPT = (50257, 50362)  # <|startoftranscript|> <|notimestamps|>
 
@@ -46,9 +46,16 @@ def test_fp32_is_transformers(tiny_artifact, clips, expected, fuse):
 
 
 # SQNR of the logits in dB that a recipe must reach, some way below what the method itself costs (measured on this clip:
-# int8_dynamic 24, int8_attn_fp16 26, int8_weight_only 33, int4_weight_only 15; tiny.en's weights were FP16 to begin
+# int8_dynamic 24, int8_attn_fp16 26, int8_smooth 24, int8_weight_only 33, int4_weight_only 20; tiny.en's weights were FP16 to begin
 # with). Pruning has no such bound: it changes the network.
-LEAST_DB = {"fp16": 90, "int8_dynamic": 18, "int8_attn_fp16": 20, "int8_weight_only": 28, "int4_weight_only": 11}
+LEAST_DB = {
+    "fp16": 90,
+    "int8_dynamic": 18,
+    "int8_attn_fp16": 20,
+    "int8_smooth": 18,
+    "int8_weight_only": 28,
+    "int4_weight_only": 15,
+}
 # Between them these two hold every kernel; the small random models go through all of them.
 ALSO_PLAIN = ("int8_attn_fp16", "int4_weight_only")
 
@@ -71,6 +78,21 @@ def test_compressed_recipes_stay_near_fp32_fused_as_plain(tiny_artifact, clips, 
         # int8_dynamic rounds activations in both spellings, at points that FP32's last bit may move; MatMulNBits rounds
         # them by the block, its plain spelling not at all.
         assert sqnr_db(found[False], found[True]) > 25
+
+
+def test_smoothing_changes_nothing_on_real_weights(tiny_en, tiny_statistics, tiny_artifact, clips, tmp_path):
+    recipe = Recipe(version=1, name="smooth", passes=[Smooth(), Fuse()])
+    made = recipe_plan(tiny_en, recipe, statistics=tiny_statistics)
+    found, expected = opened(made.checkpoint, made.plan, tmp_path / "smooth"), tiny_artifact("fp32")
+    for samples in clips.values():
+        hidden = expected.encode(samples, hidden=True)
+        assert np.abs(found.encode(samples, hidden=True) - hidden).max() < 1e-3
+        tokens = expected.transcribe(samples).tokens
+        assert found.transcribe(samples).tokens == tokens
+        expected.encode(samples)
+        found.encode(samples)
+        difference = found.forced_logits(PROMPT, tokens) - expected.forced_logits(PROMPT, tokens)
+        assert np.abs(difference).max() < 1e-3
 
 
 def test_a_clip_of_30_seconds_is_heard_to_its_end(tiny_artifact, clips):

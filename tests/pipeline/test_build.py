@@ -11,7 +11,7 @@ from small_whisper import small_checkpoint, with_decoding
 from fastwhisper_compress.checkpoint import Source
 from fastwhisper_compress.checkpoint.dims import modules
 from fastwhisper_compress.emit.precision import FP16, FP32, INT8_DYNAMIC, Precision
-from fastwhisper_compress.errors import ProviderError
+from fastwhisper_compress.errors import ProviderError, RecipeError
 from fastwhisper_compress.evaluation.suite import load_suite
 from fastwhisper_compress.pipeline.build import Builder, public_id
 from fastwhisper_compress.pipeline.gates import load_gates
@@ -144,3 +144,17 @@ def test_int8_dynamic_is_refused_on_cuda_with_the_way_out(built):
     with pytest.raises(ProviderError, match="int8_dynamic") as caught:
         built("provider=cuda")
     assert "weight_only" in caught.value.remedy
+
+
+@pytest.mark.parametrize("recipe", ["int8_smooth", "int4_weight_only"])
+def test_a_pass_that_calibrates_is_refused_without_speech(built, recipe):
+    with pytest.raises(RecipeError, match="needs to know what activations look like") as caught:
+        built(recipe=recipe, baseline=Path("fp32"))
+    assert "--calibration" in caught.value.remedy
+    assert caught.value.exit_code == 2
+
+
+def test_no_passes_and_smoothing_alone_go_through_the_first_check(built):
+    assert built("passes=[]")[1]["calibration"] is None
+    with pytest.raises(RecipeError, match="smooth needs"):  # of the second one
+        built("passes=[{pass: smooth}]")

@@ -18,8 +18,8 @@ FIRST_LINE = "# yaml-language-server: $schema=recipe.schema.json"
 
 
 def test_the_shipped_recipes():
-    names = ["fp16", "fp32", "int4_weight_only", "int8_attn_fp16", "int8_dynamic", "int8_weight_only", "prune_l1_20"]
-    assert list(list_recipes()) == names
+    eights = ["int8_attn_fp16", "int8_dynamic", "int8_smooth", "int8_weight_only"]
+    assert list(list_recipes()) == ["fp16", "fp32", "int4_weight_only", *eights, "prune_l1_20"]
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -39,7 +39,7 @@ def claims(name, modules):
     return {path: pass_ for pass_, paths in pairs if pass_.stage == "precision" for path in paths}
 
 
-@pytest.mark.parametrize("name", ["fp16", "int8_dynamic", "int8_attn_fp16", "int8_weight_only", "int4_weight_only"])
+@pytest.mark.parametrize("name", [name for name in list_recipes() if name.startswith(("fp16", "int"))])
 def test_compressing_recipes_leave_no_weight_in_full_precision(name, modules):
     weights = {m.path for m in modules if m.kind in {"linear", "embedding", "conv", "positions"}}
     assert set(claims(name, modules)) == weights
@@ -52,10 +52,13 @@ def test_attention_keeps_half_precision_and_the_rest_runs_in_8_bits(modules):
         assert pass_.pass_ == expected, path
 
 
-def test_four_bits_are_for_the_layers_alone(modules):
+def test_four_bits_are_not_for_attention(modules):
     claimed = claims("int4_weight_only", modules)
-    assert claimed["decoder.embed_tokens"].bits == 8
-    assert all(claimed[path].bits == 4 for path in claimed if ".layers." in path)
+    assert claimed["decoder.embed_tokens"].bits == 4
+    for path in claimed:
+        if ".layers." in path:
+            assert claimed[path].bits == (8 if "_attn." in path else 4), path
+            assert claimed[path].calibrated
 
 
 def test_the_committed_schema_is_current(repository):
