@@ -16,7 +16,7 @@ weight_only        MatMulNBits                                      block-wise D
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from onnx import TensorProto
@@ -39,6 +39,7 @@ class Parts:
     bias: np.ndarray | None
     precision: Precision
     fused: bool
+    absent: tuple[int, ...] = ()  # rows that are zero here, because they are computed elsewhere
 
 
 def linear(
@@ -63,7 +64,7 @@ def linear(
     Returns:
         The output value, (batch, length, out), in the compute type of the module's precision.
     """
-    parts = _parts(e, path, (path,))
+    parts = replace(_parts(e, path, (path,)), absent=tuple(without_outputs))
     parts.weight[list(without_outputs)] = 0
     parts.weight[:, list(without_inputs)] = 0
     if parts.bias is not None:
@@ -191,7 +192,7 @@ def _int8_dynamic(e: Emitter, x: str, parts: Parts, added: str | None, tied: str
 
 def _weight_only(e: Emitter, x: str, parts: Parts, added: str | None, tied: str | None) -> _Result:
     g, name = e.graph, parts.name
-    blocks = e.blocks(parts.paths)
+    blocks = e.blocks(parts.paths).without(parts.absent)
     kind = e.compute_type(parts.precision)
     out_width, in_width = parts.weight.shape
     scale = g.cast(g.tensor(f"{tied or name}.weight_scale", blocks.scale), kind)  # folded when the graph loads

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,14 @@ class Blocks:
     zero: np.ndarray
     bits: int
     symmetric: bool
+
+    def without(self, rows: Sequence[int]) -> Blocks:
+        """Return the same blocks with the weights of some output channels zero."""
+        if not rows:
+            return self
+        values, chosen = self.values.copy(), list(rows)
+        values[chosen] = np.repeat(self.zero[chosen], values.shape[1] // self.zero.shape[1], axis=1)
+        return replace(self, values=values)
 
     def packed(self) -> np.ndarray:
         """Return the bytes as stored: two 4-bit numbers a byte, the first in the low half."""

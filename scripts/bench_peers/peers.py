@@ -70,6 +70,8 @@ _CMAKE = (
     "-DCMAKE_INSTALL_RPATH=$ORIGIN",  # the extension finds the libraries beside it
     "-DCMAKE_BUILD_WITH_INSTALL_RPATH=ON",
 )
+# With ggml's kernels for AMX its 8-bit models crash where a virtual machine has that unit (version 1.5.1).
+_NO_AMX = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
 
 PEERS = {
     peer.name: peer
@@ -81,7 +83,14 @@ PEERS = {
             "whisper_cpp",
             ("q8_0", "q5_1", "f16"),
             _own("whisper_cpp"),
-            {"pywhispercpp": {"NO_REPAIR": "1", "CMAKE_ARGS": " ".join(_CMAKE)}},
+            {
+                "pywhispercpp": {
+                    "NO_REPAIR": "1",
+                    "CMAKE_ARGS": " ".join(_CMAKE),
+                    "CFLAGS": _NO_AMX,
+                    "CXXFLAGS": _NO_AMX,
+                }
+            },
         ),
         Peer("transformers", "transformers", ("fp32", "bf16"), None),
         Peer("onnxruntime-genai", "onnxruntime_genai", ("int8", "int4", "fp32"), _onnxruntime_genai),

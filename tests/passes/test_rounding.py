@@ -109,7 +109,7 @@ def test_the_graph_holds_the_integers_that_were_found(tmp_path, method, fuse):
     def expected(paths):
         return b"".join(pack4(blocks[path].values).tobytes() for path in paths)
 
-    attention, end = "encoder.layers.0.self_attn", "weight_int4" if fuse else "weight_uint4"
+    attention, end = "decoder.layers.0.self_attn", "weight_int4" if fuse else "weight_uint4"
     letters = [f"{attention}.{letter}_proj" for letter in "qkv"]
     if fuse:
         assert held(f"{attention}.qkv_proj.{end}") == expected(letters)

@@ -33,7 +33,8 @@ def smoothed(*passes):
 
 def outputs(checkpoint, plan, folder):
     artifact = opened(checkpoint, plan, folder)
-    return artifact.encode(speech_like(0.9), hidden=True), artifact.forced_logits(PROMPT, TEXT)
+    encoded = artifact.encode([speech_like(0.9)], hidden=True)
+    return encoded.hidden, artifact.forced_logits(encoded, PROMPT, TEXT)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
