@@ -18,7 +18,7 @@ FIRST_LINE = "# yaml-language-server: $schema=recipe.schema.json"
 
 
 def test_the_shipped_recipes():
-    eights = ["int8_attn_fp16", "int8_dynamic", "int8_smooth", "int8_weight_only"]
+    eights = ["int8_attn_fp16", "int8_dynamic", "int8_elastic", "int8_smooth", "int8_weight_only"]
     assert list(list_recipes()) == ["fp16", "fp32", "int4_weight_only", *eights, "prune_l1_20"]
 
 
@@ -48,7 +48,7 @@ def test_compressing_recipes_leave_no_weight_in_full_precision(name, modules):
 def test_attention_keeps_half_precision_and_the_rest_runs_in_8_bits(modules):
     for path, pass_ in claims("int8_attn_fp16", modules).items():
         kept = "_attn." in path or "conv" in path or "positions" in path
-        expected = "fp16" if kept else "int8_dynamic" if path.endswith(".fc1") else "weight_only"
+        expected = "fp16" if kept else "int8_dynamic" if path.startswith("encoder.") else "weight_only"
         assert pass_.pass_ == expected, path
 
 
