@@ -238,7 +238,7 @@ def margin(
     suite: Annotated[
         str, typer.Option(help="Clips to try it on: name, manifest (.jsonl) or .yaml; needs no transcripts.")
     ],
-    margins: Annotated[str, typer.Option(help="Seconds to try.")] = "2,4,6,8,10",
+    margins: Annotated[str, typer.Option(help="Seconds to try.")] = "4,6,8,10",
     threads: Threads = None,
     limit: Limit = None,
     offline: Offline = False,
@@ -257,9 +257,9 @@ def margin(
     except ValueError:
         seconds = []
     if not seconds or not all(0 <= one <= 30 for one in seconds):
-        raise UsageError(f"not a list of seconds: {margins!r}", place="--margins", remedy="write it as 2,4,6,8,10")
+        raise UsageError(f"not a list of seconds: {margins!r}", place="--margins", remedy="write it as 4,6,8,10")
     with console.progress() as report:
-        loaded = load_suite(suite, limit=limit, offline=offline)
+        loaded = load_suite(suite, limit=limit, offline=offline, transcripts=False)
         trials = try_margins(artifact, loaded, seconds, lambda n, of: report("try margins", n, of), threads=threads)
     best = best_margin(trials)
     if as_json:
