@@ -46,13 +46,13 @@ def test_fp32_is_transformers(tiny_artifact, clips, expected, fuse):
 
 
 # SQNR of the logits in dB that a recipe must reach, some way below what the method itself costs (measured on this clip:
-# int8_dynamic 24, int8_attn_fp16 26, int8_smooth 24, int8_weight_only 33, int4_weight_only 20; tiny.en's weights were FP16 to begin
-# with). Pruning has no such bound: it changes the network.
+# int8_dynamic 29, int8_attn_fp16 26, int8_smooth 32, int8_weight_only 33, int4_weight_only 16; tiny.en's weights were
+# FP16 to begin with, and the calibration is of four clips only). Pruning has no such bound: it changes the network.
 LEAST_DB = {
     "fp16": 90,
     "int8_dynamic": 18,
     "int8_attn_fp16": 20,
-    "int8_smooth": 18,
+    "int8_smooth": 24,
     "int8_weight_only": 28,
     "int4_weight_only": 15,
 }
