@@ -270,7 +270,8 @@ def margin(
         name = "full" if one.margin_s is None else f"{one.margin_s:g} s"
         errors = "" if one.wer is None else f"{one.wer:.2%}"
         typer.echo(f"{name:>6}  {one.difference:24.2%}  {errors:>6}  {one.redone:6}  {one.rtfx:6.1f}")
-    typer.echo(f"\nelastic_margin_s: {best:g}")
+    none = "no margin is both near the full window and faster: keep encoder_context: full"
+    typer.echo(f"\n{none if best is None else f'elastic_margin_s: {best:g}'}")
 
 
 @app.command()

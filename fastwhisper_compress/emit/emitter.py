@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,16 @@ class Emitter:
         values = self.weight(path).astype(np.float16 if self.plan.of(path).scheme == "fp16" else np.float32)
         return self.graph.tensor(f"{path}.weight", values), values.nbytes
 
+    def _as_stored(self, path: str, values: np.ndarray) -> np.ndarray:
+        """Return a weight as far as its zeros go: integers found by calibration may have filled those of pruning."""
+        found = self.plan.blocks.get(path)
+        return values if found is None else found.values - np.repeat(found.zero, self.plan.of(path).group_size, axis=1)
+
+    def add_bytes(self, path: str, stored: int) -> None:
+        """Add to a module's entry what is stored of it elsewhere."""
+        at = next(i for i, row in enumerate(self.ledger) if row.path == path)
+        self.ledger[at] = replace(self.ledger[at], bytes=self.ledger[at].bytes + stored)
+
     def record(self, path: str, kind: str, kernel: str, node: str, weight: str, *, stored: int) -> None:
         """Enter a module in the ledger; ``stored`` is its size on disk in bytes."""
         precision = self.plan.of(path)
@@ -128,6 +138,6 @@ class Emitter:
                 weight=weight,
                 parameters=values.size + (0 if bias is None else bias.size),
                 bytes=stored,
-                sparsity=float(np.mean(values == 0)),
+                sparsity=float(np.mean(self._as_stored(path, values) == 0)),
             )
         )

@@ -22,7 +22,9 @@ def mlp(e: Emitter, stream: Stream, path: str, then: str) -> Stream:
     active = g.node("Gelu", [hidden], f"{path}.fc1.gelu", f"{path}.fc1.gelu", dtype=g.type_of(hidden))
     branch, bias_left = project_out(e, active, f"{path}.fc2", then, without=outliers)
     if outliers:
-        parts = [branch, _apart(e, normed, path, outliers)]
+        apart, stored = _apart(e, normed, path, outliers)
+        e.add_bytes(f"{path}.fc2", stored)
+        parts = [branch, apart]
         branch = g.node("Add", parts, f"{path}.fc2.whole", f"{path}.fc2.join")
         g.fusions["outlier_channels"] += len(outliers)
     return Stream(x, branch, bias_left)
@@ -45,10 +47,11 @@ def outlier_channels(e: Emitter, path: str) -> list[int]:
     return [int(channel) for channel in np.sort(far[np.argsort(-bound[far])][:_MOST])]
 
 
-def _apart(e: Emitter, normed: str, path: str, channels: list[int]) -> str:
+def _apart(e: Emitter, normed: str, path: str, channels: list[int]) -> tuple[str, int]:
     """Write what the outlier channels add to the output, in FP32 (Dettmers et al. 2022, LLM.int8(), split the same way).
 
-    Shapes: ``normed`` float32 (batch, length, d_model) -> float32 (batch, length, d_model).
+    Returns:
+        Their part, float32 (batch, length, d_model) as ``normed``, and the bytes that it takes on disk.
     """
     g, name = e.graph, f"{path}.outliers"
     first, second = e.weight(f"{path}.fc1")[channels], e.weight(f"{path}.fc2")[:, channels]
@@ -59,4 +62,5 @@ def _apart(e: Emitter, normed: str, path: str, channels: list[int]) -> str:
         x = g.node("Add", [x, g.tensor(f"{name}.bias", shift[channels])], f"{name}.shifted", f"{name}.bias_add")
     x = g.node("Gelu", [x], f"{name}.gelu", f"{name}.gelu")
     columns = g.tensor(f"{name}.columns", np.ascontiguousarray(second.T))
-    return g.node("MatMul", [x, columns], f"{name}.out", f"{name}.fc2")
+    out = g.node("MatMul", [x, columns], f"{name}.out", f"{name}.fc2")
+    return out, first.nbytes + second.nbytes + (0 if shift is None else 4 * len(channels))

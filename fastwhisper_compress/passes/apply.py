@@ -83,6 +83,12 @@ def apply(
             fuse.update(paths)
             note = "fused operators allowed"
         else:
+            if isinstance(pass_, Int8Dynamic) and pass_.split_outliers and not any(p.endswith(".fc2") for p in paths):
+                raise RecipeError(
+                    "split_outliers has no effect: none of its modules is a second feed-forward layer",
+                    place="int8_dynamic",
+                    remedy='add "*.fc2" to its targets, or leave split_outliers out',
+                )
             chosen, note = _precision(pass_, provider)
             precision.update(dict.fromkeys(paths, chosen))
         applied.append(Applied(pass_.pass_, len(paths), note))

@@ -32,7 +32,7 @@ from fastwhisper_compress.runtime.transcriber import load_artifact
 Report = Callable[[str, int, int], None]
 """Called with what is going on, and how much of how much is done."""
 
-_NUMERICS = ("onnx", "onnxruntime", "onnxruntime-gpu", "numpy", "torch", "transformers")
+_NUMERICS = ("onnx", "onnxruntime", "onnxruntime-gpu", "numpy", "scipy", "torch", "transformers")
 
 
 @dataclass(frozen=True)

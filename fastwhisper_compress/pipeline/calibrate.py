@@ -1,7 +1,7 @@
 """Run the FP32 checkpoint over calibration speech and keep what its linears see.
 
 No transcripts are needed: the decoder reads the text that the FP32 artifact hears, whose tokens were proved to be those of
-the reference, and which finds them many times faster. Every clip fills the window that it fills when it is transcribed.
+the reference, and which finds them many times faster. Every clip is heard in the full window of 30 s.
 """
 
 from __future__ import annotations

@@ -101,7 +101,8 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
     with clock.step("load suite"):
         report("load suite", 0, 1)
         suite = load_suite(recipe.suite, limit=request.limit, offline=request.offline)
-        orders[1] = replace(orders[1], calibration=_calibration(recipe, suite, offline=request.offline))
+        calibration = _calibration(recipe, suite, load_suite(load_gates().suite), offline=request.offline)
+        orders[1] = replace(orders[1], calibration=calibration)
 
     store, gates = Store(cache_dir() / "stages"), load_gates()
     parity = load_suite(gates.suite)
@@ -216,12 +217,13 @@ def _order(loaded: LoadedRecipe, parts: Sequence[Any], margin: float | None) -> 
     return Order(tuple(recipe.passes), check_against(loaded, parts), recipe.provider, recipe.seed, gate, margin)
 
 
-def _calibration(recipe: Recipe, scored: Suite, *, offline: bool) -> Suite | None:
-    """Return the speech to calibrate on, which is none of what is scored; None where no pass asks for it."""
+def _calibration(recipe: Recipe, scored: Suite, parity: Suite, *, offline: bool) -> Suite | None:
+    """Return the speech to calibrate on, none of which is scored or decides the gate; None where no pass asks for it."""
     if not any(pass_.calibrated for pass_ in recipe.passes):
         return None
     suite = load_suite(recipe.calibration, limit=recipe.calibration_limit, offline=offline, transcripts=False)
-    check_disjoint(suite, scored)
+    for other in (scored, parity):
+        check_disjoint(suite, other)
     return suite
 
 
@@ -244,7 +246,7 @@ def _results(
     }
     results = Results.from_json(
         {
-            "schema_version": 1,
+            "schema_version": 2,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "comparable": request.limit is None,
             "not_comparable_because": None if request.limit is None else f"--limit {request.limit}",
@@ -254,6 +256,8 @@ def _results(
                 "description": recipe.description,
                 "digest": recipe.digest,
                 "provider": recipe.provider,
+                "encoder_margin_s": read_json(folders[1] / "manifest.json")["encoder_context"]["margin_s"],
+                "calibration": read_json(folders[1] / "manifest.json")["calibration"],
                 "passes": [pass_.model_dump(mode="json") for pass_ in recipe.passes],
                 "overrides": [one for one in loaded.overrides if one.partition("=")[0].strip() not in _TOLD_APART],
             },

@@ -25,7 +25,7 @@ from fastwhisper_compress.errors import UsageError
 from fastwhisper_compress.report.files import write_text
 from fastwhisper_compress.report.text import encodable
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 RESULTS_FILE = "results.json"
 _AGAIN = "write it again with `python -m fastwhisper_compress run`"
 
@@ -56,6 +56,16 @@ class PassSpec(_Record):
         return dict(self.model_extra or {})
 
 
+class CalibrationInfo(_Record):
+    """The speech that activations were measured on."""
+
+    suite: str
+    digest: str
+    n_utterances: NonNegativeInt
+    synthetic: bool
+    license: str | None
+
+
 class RecipeInfo(_Record):
     """What was asked: the recipe with its overrides."""
 
@@ -63,6 +73,8 @@ class RecipeInfo(_Record):
     description: str
     digest: str
     provider: str
+    encoder_margin_s: float | None  # None: the full window of 30 s
+    calibration: CalibrationInfo | None  # None: no pass needed any
     passes: tuple[PassSpec, ...]
     overrides: tuple[str, ...]
     shipped: bool = True  # false: a user's own file, which its name alone does not find
@@ -261,7 +273,7 @@ class Environment(_Record):
 class Results(_Record):
     """A whole run: what was asked, what came of it, against what and on which machine."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     created: str
     comparable: bool
     not_comparable_because: str | None

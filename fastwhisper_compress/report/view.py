@@ -186,6 +186,19 @@ def _facts(results: Results) -> tuple[tuple[str, str], ...]:
         ("Recipe digest", results.recipe.digest),
         ("Overrides", ", ".join(results.recipe.overrides) or "none"),
         (
+            "Encoder context",
+            "full window"
+            if results.recipe.encoder_margin_s is None
+            else f"elastic, margin {results.recipe.encoder_margin_s:g} s",
+        ),
+        (
+            "Calibration",
+            "none"
+            if results.recipe.calibration is None
+            else f"{results.recipe.calibration.suite}, {count(results.recipe.calibration.n_utterances, 'utterance')}, "
+            f"{results.recipe.calibration.digest}",
+        ),
+        (
             "Suite",
             f"{suite.name}, {suite.language}, {utterances}{', synthetic' if suite.synthetic else ''}, licence {suite.license}",
         ),

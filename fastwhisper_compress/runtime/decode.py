@@ -127,12 +127,15 @@ class Batch:
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all other clips; these move up in the order given."""
-        chosen = list(rows)
-
-        def moved(values: Mapping[str, ort.OrtValue]) -> dict[str, ort.OrtValue]:
-            return {name: self._on_device(value.numpy()[chosen]) for name, value in values.items()}
-
-        self._take(moved(self._cross), moved(self._caches))
+        chosen, filled = list(rows), int(self._past_length[0])
+        cross = {name: self._on_device(value.numpy()[chosen]) for name, value in self._cross.items()}
+        caches = {}
+        for name, value in self._caches.items():
+            old = value.numpy()
+            new = np.zeros((len(chosen), *old.shape[1:]), old.dtype)
+            new[:, :, :filled] = old[chosen, :, :filled]
+            caches[name] = self._on_device(new)
+        self._take(cross, caches)
 
     def _take(self, cross: Mapping[str, ort.OrtValue], caches: Mapping[str, ort.OrtValue]) -> None:
         """Go on with these buffers, all of one batch size."""

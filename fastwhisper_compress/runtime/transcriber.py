@@ -64,7 +64,7 @@ class Transcript:
         written = self.text.encode()
         return (
             not self.ended
-            or self.mean_logprob < _LEAST_MEAN_LOGPROB
+            or not self.mean_logprob >= _LEAST_MEAN_LOGPROB  # true for NaN as well
             or len(written) > _MOST_COMPRESSION * len(zlib.compress(written))
             or len(written) < _LEAST_BYTES_A_SECOND * audio_s
         )
@@ -163,7 +163,8 @@ class Transcriber:
         """Transcribe several clips at once; arguments and errors are those of :meth:`transcribe`.
 
         Memory grows with the number of clips, which are all encoded as long as the longest. Where the encoder's
-        context is elastic, clips whose transcript is degenerate are encoded again with the full window.
+        context is elastic, clips whose transcript is degenerate are encoded again with the full window. In
+        ``int8_dynamic`` the clips share the scales of their activations, so that a clip's neighbours can change a word.
         """
         prompt = prompt_tokens(self.manifest.decoding, language, task)
         if not clips:
@@ -190,12 +191,12 @@ class Transcriber:
 
         Args:
             clips: float32 (n,), 16 kHz, mono, each.
-            frames: Length of its window in frames of 10 ms, an even number; None takes the full 30 s. What a shorter
+            frames: Length of its window in frames of 10 ms, even and at most 3000; None takes the full 30 s. What a shorter
                 window holds behind a clip is filled with zeros in the normalised log-mel domain.
             hidden: Whether to return the encoder's output too.
         """
         names = tuple(name for name in self._encoder.outputs if hidden or name != "hidden")
-        outputs = self._encoder.run(self._windows(clips, frames or self._most_frames), names)
+        outputs = self._encoder.run(self._windows(clips, self._most_frames if frames is None else frames), names)
         return Encoded(outputs, outputs.pop("hidden").numpy() if hidden else None)
 
     def forced_logits(self, encoded: Encoded, prompt: tuple[int, ...], tokens: tuple[int, ...]) -> np.ndarray:

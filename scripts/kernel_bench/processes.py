@@ -96,6 +96,7 @@ def write_artifact(checkpoint: Checkpoint, folder: Path) -> Path:
         "schema_version": SCHEMA_VERSION,
         "provider": "cpu",
         "graphs": GRAPHS,
+        "encoder_context": {"margin_s": None},
         "decoding": checkpoint.decoding.to_json(),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")

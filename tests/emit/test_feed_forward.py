@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from small_whisper import opened, small_checkpoint, speech_like, sqnr_db, uniform_plan
+from small_whisper import opened, small_checkpoint, speech_like, sqnr_db, uniform_plan, write_artifact
 
 from fastwhisper_compress.checkpoint import open_checkpoint
 from fastwhisper_compress.emit.artifact import GRAPHS
@@ -70,4 +70,9 @@ def test_what_stays_in_8_bits_holds_nothing_of_them(lopsided, tmp_path):
     tensors = {t.name: onnx.numpy_helper.to_array(t, str(path.parent)) for t in onnx.load(path).graph.initializer}
     assert not tensors[f"{LAYER}.fc2.weight_int8"][[3, 70, 200]].any()
     assert not tensors[f"{LAYER}.fc1.weight"][:, [3, 70, 200]].any()
-    assert tensors[f"{LAYER}.outliers.rows"].shape == (lopsided.dims.d_model, 3)
+    apart = [tensors[f"{LAYER}.outliers.{name}"] for name in ("rows", "bias", "columns")]
+    assert apart[0].shape == (lopsided.dims.d_model, 3)
+    lumped = write_artifact(lopsided, Plan({f"{LAYER}.fc2": INT8_DYNAMIC}), tmp_path / "b")
+    split = write_artifact(lopsided, Plan({f"{LAYER}.fc2": SPLIT}), tmp_path / "c")
+    bytes_of = [next(row.bytes for row in made.modules if row.path == f"{LAYER}.fc2") for made in (lumped, split)]
+    assert bytes_of[1] - bytes_of[0] == sum(values.nbytes for values in apart)

@@ -91,3 +91,10 @@ def test_int8_attn_fp16_leaves_nothing_in_fp32_but_norms():
     compressed = recipe_plan(CHECKPOINT, load_recipe(find_recipe("int8_attn_fp16")).recipe)
     rest = {m.kind for m in modules(CHECKPOINT.dims) if compressed.plan.of(m.path) == FP32}
     assert rest == {"attention", "layer_norm"}
+
+
+def test_a_split_without_anything_to_split_is_refused():
+    with pytest.raises(RecipeError, match="split_outliers has no effect") as caught:
+        plan_of(Int8Dynamic(targets=["*_attn"], split_outliers=True))
+    assert "*.fc2" in caught.value.remedy
+    assert plan_of(Int8Dynamic(targets=["*.fc2"], split_outliers=True)).plan.of("encoder.layers.0.fc2").split_outliers

@@ -144,7 +144,7 @@ def results_json(**changes: Any) -> Json:
     """A whole results file. ``changes`` are dotted paths written with ``__``: ``delta__ci95_pp=None``."""
     baseline, candidate = side("fp32"), side("int8_attn_fp16")
     data: Json = {
-        "schema_version": 1,
+        "schema_version": 2,
         "created": "2026-08-14T09:31:07+00:00",
         "comparable": True,
         "not_comparable_because": None,
@@ -153,6 +153,8 @@ def results_json(**changes: Any) -> Json:
             "description": "Feed-forward layers and the embedding run in 8 bits, attention keeps 16-bit weights.",
             "digest": "sha256:" + "5a" * 32,
             "provider": "cpu",
+            "encoder_margin_s": None,
+            "calibration": None,
             "passes": [
                 {"pass": "int8_dynamic", "targets": ["*"], "ignore": ["*_attn"]},
                 {"pass": "fp16", "targets": ["*_attn"], "ignore": []},

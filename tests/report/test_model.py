@@ -16,7 +16,17 @@ KEYS = {
         *("schema_version", "created", "comparable", "not_comparable_because", "recipe", "model", "suite", "baseline"),
         *("candidate", "delta", "environment", "verdict", "timings_s"),
     },
-    ("recipe",): {"name", "description", "digest", "provider", "passes", "overrides", "shipped"},
+    ("recipe",): {
+        "name",
+        "description",
+        "digest",
+        "provider",
+        "passes",
+        "encoder_margin_s",
+        "calibration",
+        "overrides",
+        "shipped",
+    },
     ("model",): {"id", "digest", "parameters", "dims", "source_kind", "revision"},
     ("suite",): {"name", "digest", "language", "synthetic", "license", "revision", "n_utterances", "limit", "shipped"},
     ("baseline",): SIDE,
@@ -72,7 +82,7 @@ def test_load_takes_a_run_folder_and_save_a_folder(tmp_path):
     assert Results.load(tmp_path).recipe.name == "int8_attn_fp16"
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", True, None, 1.0])
+@pytest.mark.parametrize("version", [0, 1, "2", True, None, 2.0])
 def test_another_schema_version_is_named(version):
     with pytest.raises(UsageError, match="schema_version") as caught:
         Results.from_json({"schema_version": version}, place="run/results.json")

@@ -53,7 +53,7 @@ def test_what_is_degenerate():
     assert not transcript().is_degenerate(2.0)
     assert transcript(ended=False).is_degenerate(2.0)
     assert transcript(logprob=-1.01).is_degenerate(2.0)
-    assert transcript(logprob=float("nan")).is_degenerate(2.0) is False  # what the model cannot say does not count
+    assert transcript(logprob=float("nan")).is_degenerate(2.0)
     assert transcript("no no " * 40).is_degenerate(20.0)
     assert transcript("Chapter two.").is_degenerate(13.0)
     assert not transcript("Chapter two.").is_degenerate(1.0)
