@@ -1,1 +1,1 @@
-"""The parts of ``scripts/kernels.py``: the layers that are measured, their times, their memory, and session settings."""
+"""The parts of ``scripts/bench_kernels.py``: the layers that are measured, their times, their memory, and session settings."""

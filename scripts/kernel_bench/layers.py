@@ -67,15 +67,15 @@ def _block(name: str, layers: str, *leaves: str, with_bias: bool = False) -> Kin
 QKV = ("q_proj", "k_proj", "v_proj")
 LOGITS = Kind("logits", "decoder", None, (), False, "")
 KINDS: tuple[Kind, ...] = (
-    Kind("encoder qkv", "encoder", "self_attn", QKV, True, "encoder"),
+    _block("encoder q/k/v", "encoder", *(f"self_attn.{name}" for name in QKV), with_bias=True),
     _block("encoder out_proj", "encoder", "self_attn.out_proj"),
-    _block("encoder fc1", "encoder", "fc1"),
+    _block("encoder fc1", "encoder", "fc1", with_bias=True),
     _block("encoder fc2", "encoder", "fc2"),
-    Kind("cross k/v", "encoder", "encoder_attn", QKV[1:], True, "decoder"),
+    Kind("cross k/v", "encoder", None, ("encoder_attn.k_proj", "encoder_attn.v_proj"), True, "decoder"),
     Kind("decoder qkv", "decoder", "self_attn", QKV, True, "decoder"),
     _block("decoder out_proj", "decoder", "self_attn.out_proj", "encoder_attn.out_proj"),
     _block("cross q", "decoder", "encoder_attn.q_proj", with_bias=True),
-    _block("decoder fc1", "decoder", "fc1"),
+    _block("decoder fc1", "decoder", "fc1", with_bias=True),
     _block("decoder fc2", "decoder", "fc2"),
     LOGITS,
 )

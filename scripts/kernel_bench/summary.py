@@ -1,4 +1,4 @@
-"""The figures of ``scripts/kernels.py`` as Markdown tables."""
+"""The figures of ``scripts/bench_kernels.py`` as Markdown tables."""
 
 from __future__ import annotations
 

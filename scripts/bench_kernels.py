@@ -1,7 +1,7 @@
 """Measure which kernel each kind of layer should have, what it holds in memory, and how sessions should be opened.
 
-    python scripts/kernels.py
-    python scripts/kernels.py --quick --clips clips.jsonl
+    python scripts/bench_kernels.py
+    python scripts/bench_kernels.py --quick --clips clips.jsonl
 
 Layers are written by the emitter itself, from the real checkpoints: all layers of a kind side by side in one graph, in
 every kernel and block size. A round calls every kernel once, at each number of rows. Memory is that of a fresh process.
@@ -195,7 +195,7 @@ def _command(args: argparse.Namespace) -> str:
     clips = Path(args.clips).name
     shown = {"--models": args.models, "--clips": clips, "--n-clips": args.n_clips, "--rounds": args.rounds}
     words = [f"{option} {value}" for option, value in (shown | {"--threads": args.threads}).items()]
-    return " ".join(["python scripts/kernels.py", *words])
+    return " ".join(["python scripts/bench_kernels.py", *words])
 
 
 def _int8_instructions() -> list[str]:

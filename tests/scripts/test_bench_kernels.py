@@ -11,7 +11,7 @@ from small_whisper import small_checkpoint
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 
-import kernels
+import bench_kernels
 from kernel_bench.layers import CONTRAST, KINDS, LOGITS, SHIPPING, fits, operators, weight_bytes, write_layers
 from kernel_bench.processes import _FIGURES, Probe, _compared
 from kernel_bench.summary import _times
@@ -49,10 +49,10 @@ def test_a_block_that_does_not_divide_the_inputs_is_left_out(checkpoint):
 
 
 def test_one_kind_is_timed_in_every_kernel_at_every_number_of_rows(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(kernels, "SHIPPING", [BY_NAME[name] for name in OPERATORS])
+    monkeypatch.setattr(bench_kernels, "SHIPPING", [BY_NAME[name] for name in OPERATORS])
     monkeypatch.setattr(Probe, "memory", lambda *_, **__: {})
     kind = next(kind for kind in KINDS if kind.name == "decoder fc1")
-    entry = kernels.measure_kind(checkpoint, kind, Probe(tmp_path, 2), quick=True)
+    entry = bench_kernels.measure_kind(checkpoint, kind, Probe(tmp_path, 2), quick=True)
     assert [row["rows"] for row in entry["rows"]] == [1, 2, 4, 8, 16]
     for row in entry["rows"]:
         assert row["kernels"].keys() >= OPERATORS.keys()

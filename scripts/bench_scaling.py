@@ -1,6 +1,6 @@
 """Measure how encoding, decoding and memory grow with the batch and with the length of the window.
 
-    python scripts/scaling.py ARTIFACT [ARTIFACT ...]
+    python scripts/bench_scaling.py ARTIFACT [ARTIFACT ...]
 
 Every cell is a fresh process: it opens the artifact, encodes a batch of noise as long as the window, reads a prompt and
 then forty tokens, three times over. Kept are the median time of encoding (log-mel included), the median time of one
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"scaling: {artifact.name}, batch {batch}, {seconds} s", file=sys.stderr)
             command = [sys.executable, __file__, str(artifact), "--threads", str(args.threads)]
             done = subprocess.run(  # noqa: S603
-                [*command, "--child", f"{batch},{seconds}"], capture_output=True, text=True, check=True
+                [*command, "--child", f"{batch},{seconds}"], stdout=subprocess.PIPE, text=True, check=True
             )
             rows.append({"artifact": artifact.name, "batch": batch, "window_s": seconds, **json.loads(done.stdout)})
     header = {
@@ -100,7 +100,7 @@ def table(header: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         "# How cost grows",
         "",
-        f"{header['cpu']}, {header['threads']} threads. Made by `python scripts/scaling.py ARTIFACT...`; a fresh process",
+        f"{header['cpu']}, {header['threads']} threads. Made by `python scripts/bench_scaling.py ARTIFACT...`; a fresh process",
         "for each row. `a clip` is the time of the batch divided by its size.",
         "",
         "| artifact | batch | window | encode | a clip | step | a clip | peak RSS |",
