@@ -35,6 +35,8 @@ def openvino():
         Precision("int8_dynamic"),
         Precision("weight_only", bits=8, group_size=32),
         Precision("weight_only", bits=4, group_size=32),
+        Precision("weight_only", bits=4, group_size=32, symmetric=False),
+        Precision("int8_dynamic", split_outliers=True),
     ],
     ids=str,
 )
