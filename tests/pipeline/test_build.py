@@ -52,7 +52,7 @@ def built(tmp_path):
 
     def built_(*overrides, recipe=mine, checkpoint=None, gates=GATES, baseline=None, parity=PARITY):
         checkpoint = checkpoint or small_checkpoint()
-        order = _order(load_recipe(recipe, overrides), modules(checkpoint.dims))
+        order = _order(load_recipe(recipe, overrides), modules(checkpoint.dims), None)
         store = Recorder(tmp_path / "x")
         object.__setattr__(store, "specs", [])
         Builder(store, checkpoint, gates, parity, lambda *_: None).build(order, baseline)
