@@ -295,8 +295,8 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """Check a recipe, and its patterns against the model if that is on this machine."""
-    from fastwhisper_compress.checkpoint import open_checkpoint
     from fastwhisper_compress.checkpoint.dims import modules
+    from fastwhisper_compress.checkpoint.open import open_checkpoint
     from fastwhisper_compress.errors import HubUnavailableError
     from fastwhisper_compress.recipe import check_against, load_recipe
 
@@ -316,7 +316,7 @@ def validate(
         typer.echo(json.dumps({"valid": True, "model": name, "selected": paths, "not_checked": why}))
         return
     typer.echo(f"{loaded.path}: valid")
-    for index, pass_ in enumerate(loaded.recipe.passes):
+    for index, pass_ in enumerate(loaded.recipe.active):
         typer.echo(f"  {pass_.pass_}" + ("" if selected is None else f": {len(selected[index])} modules of {name}"))
     if why:
         typer.echo(why)

@@ -101,5 +101,9 @@ class ResourceError(FastWhisperError, OSError):
     exit_code = 6
 
 
+class OutOfMemoryError(ResourceError, MemoryError):
+    """The system, or a runtime's allocator, had no memory left: with less at a time it may go on."""
+
+
 class HubUnavailableError(ResourceError, ConnectionError):
     """The model or data hub is out of reach, or going there was forbidden."""

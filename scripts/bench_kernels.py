@@ -43,7 +43,8 @@ from kernel_bench.settings import DEVICE_ALLOCATOR, FILE_BUFFERS, IN_MEMORY, NO_
 from kernel_bench.summary import markdown
 from kernel_bench.timing import Effort, time_kernels
 
-from fastwhisper_compress.checkpoint import Checkpoint, open_checkpoint
+from fastwhisper_compress.checkpoint.model import Checkpoint
+from fastwhisper_compress.checkpoint.open import open_checkpoint
 from fastwhisper_compress.errors import FastWhisperError
 from fastwhisper_compress.evaluation.suite import load_suite
 from fastwhisper_compress.pipeline.provenance import cpu_name, package_versions, usable_cores

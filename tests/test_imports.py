@@ -28,12 +28,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "passes": BASE | {"recipe", "checkpoint", "emit"},
     "runtime": {"errors"},
     "evaluation": BASE | {"runtime"},
-    "report": BASE | {"recipe", "checkpoint", "emit", "passes", "runtime", "evaluation"},
-    "pipeline": BASE | {"recipe", "checkpoint", "emit", "passes", "runtime", "evaluation", "report"},
+    # What fits is told from dimensions and a recipe, before anything is loaded.
+    "memory": BASE | {"recipe", "checkpoint", "emit", "passes"},
+    "report": BASE | {"recipe", "checkpoint", "emit", "passes", "runtime", "evaluation", "memory"},
+    "pipeline": BASE | {"recipe", "checkpoint", "emit", "passes", "runtime", "evaluation", "memory", "report"},
 }
 MAY_IMPORT |= {
     "doctor": BASE | {"checkpoint", "runtime", "pipeline"},
-    "console": BASE | {"report", "pipeline"},
+    "console": BASE | {"report", "pipeline", "memory"},
 }
 TOP = {"cli", "__main__"}
 MAY_IMPORT |= {name: set(MAY_IMPORT) | TOP for name in TOP}

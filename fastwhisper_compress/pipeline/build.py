@@ -17,7 +17,7 @@ from fastwhisper_compress.emit.audit import audit
 from fastwhisper_compress.emit.precision import Plan, Provider
 from fastwhisper_compress.errors import ArtifactError
 from fastwhisper_compress.evaluation.suite import Suite
-from fastwhisper_compress.passes import Applied, Compressed, apply, uncalibrated
+from fastwhisper_compress.passes.apply import Applied, Compressed, apply, uncalibrated
 from fastwhisper_compress.passes.blocks import calibrated_blocks
 from fastwhisper_compress.passes.statistics import Statistics
 from fastwhisper_compress.pipeline.calibrate import calibrate
@@ -26,7 +26,7 @@ from fastwhisper_compress.pipeline.provenance import code_digest, package_versio
 from fastwhisper_compress.pipeline.store import Store, read_json, write_json
 from fastwhisper_compress.pipeline.verify import parity_clips, verify_compressed, verify_fp32, verify_loads
 from fastwhisper_compress.recipe.schema import BasePass
-from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION, EncoderContext
+from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION, EncoderContext, Offload
 from fastwhisper_compress.runtime.transcriber import load_artifact
 
 Report = Callable[[str, int, int], None]
@@ -46,6 +46,8 @@ class Order:
         seed: Of everything drawn at random.
         gate: Least token agreement that the recipe asks for; None takes the shipped gates.
         margin_s: Of an elastic encoder context; None is the full window.
+        batch_size: How many clips it decodes together, unless it is told otherwise.
+        offload: What leaves memory while it is not needed.
         calibration: Speech to measure activations on; None where no pass does.
     """
 
@@ -55,6 +57,8 @@ class Order:
     seed: int
     gate: float | None
     margin_s: float | None
+    batch_size: int = 1
+    offload: Offload = "none"
     calibration: Suite | None = None
 
 
@@ -109,6 +113,8 @@ class Builder:
             "provider": order.provider,
             "seed": order.seed,
             "margin_s": order.margin_s,
+            "batch_size": order.batch_size,
+            "offload": order.offload,
             "calibration": None if statistics is None else statistics.folder.name,
             "gate": least,
             "gates": asdict(self._gates),
@@ -191,8 +197,10 @@ class Builder:
             "graphs": GRAPHS,
             "kv_cache": {"dtype": plan.kv_dtype, "capacity": checkpoint.dims.n_text_ctx},
             "encoder_context": {"margin_s": order.margin_s},
+            "batch_size": order.batch_size,
+            "offload": order.offload,
             "decoding": checkpoint.decoding.to_json(),
-            "passes": [pass_.model_dump(mode="json") for pass_ in order.passes],
+            "passes": [pass_.model_dump(mode="json", exclude={"only_on"}) for pass_ in order.passes],
             "applied": [{"pass": one.name, "n_modules": one.n_modules, "note": one.note} for one in applied],
             "modules": [module.to_json() for module in emission.modules],
             "fusions": emission.fusions,
@@ -250,7 +258,7 @@ def _told(calibration: Suite | None) -> Mapping[str, Any] | None:
 
 def _described(pass_: BasePass, paths: Sequence[str]) -> Mapping[str, Any]:
     """Return a pass by what it does: its settings, and the modules rather than the patterns that select them."""
-    settings = pass_.model_dump(mode="json", exclude={"targets", "ignore"})
+    settings = pass_.model_dump(mode="json", exclude={"targets", "ignore", "only_on"})
     return settings | {"modules": list(paths)}
 
 

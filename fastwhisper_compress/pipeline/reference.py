@@ -1,7 +1,7 @@
 """The reference implementation: transformers' Whisper in torch, built from the very tensors of a checkpoint.
 
-What is compared is computed in FP64. Two FP32 implementations are each up to 1e-3 off the exact result in single outputs of base's
-encoder (whose RMS error is 3e-6), so their distance would say little about either.
+What is compared is computed in FP64. Two FP32 implementations are each up to 1e-3 off the exact result in single
+outputs of base's encoder (whose RMS error is 3e-6), so their distance would say little about either.
 """
 
 from __future__ import annotations

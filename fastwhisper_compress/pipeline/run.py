@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fastwhisper_compress.checkpoint import open_checkpoint
 from fastwhisper_compress.checkpoint.dims import modules
 from fastwhisper_compress.checkpoint.model import Checkpoint
+from fastwhisper_compress.checkpoint.open import open_checkpoint
 from fastwhisper_compress.evaluation.measure import Evaluation, compare, measure, restore
 from fastwhisper_compress.evaluation.suite import Suite, list_suites, load_suite
 from fastwhisper_compress.pipeline.build import Builder, Order, Report, artifact_part, check_files, public_id
@@ -101,11 +101,12 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
     with clock.step("load suite"):
         report("load suite", 0, 1)
         suite = load_suite(recipe.suite, limit=request.limit, offline=request.offline)
-        calibration = _calibration(recipe, suite, load_suite(load_gates().suite), offline=request.offline)
+        gates = load_gates()
+        parity = load_suite(gates.suite)
+        calibration = _calibration(recipe, suite, parity, offline=request.offline)
         orders[1] = replace(orders[1], calibration=calibration)
 
-    store, gates = Store(cache_dir() / "stages"), load_gates()
-    parity = load_suite(gates.suite)
+    store = Store(cache_dir() / "stages")
     folders: list[Path] = []
     evaluations: list[Evaluation] = []
     builders = [Builder(store, checkpoint, gates, parity, _on(side, report)) for side in _SIDES]
@@ -214,15 +215,24 @@ def _baseline(provider: str) -> LoadedRecipe:
 def _order(loaded: LoadedRecipe, parts: Sequence[Any], margin: float | None) -> Order:
     recipe = loaded.recipe
     gate = None if recipe.gate is None else recipe.gate.token_agreement
-    return Order(tuple(recipe.passes), check_against(loaded, parts), recipe.provider, recipe.seed, gate, margin)
+    return Order(
+        passes=tuple(recipe.active),
+        selections=check_against(loaded, parts),
+        provider=recipe.provider,
+        seed=recipe.seed,
+        gate=gate,
+        margin_s=margin,
+        batch_size=recipe.batch_size,
+        offload=recipe.offload,
+    )
 
 
 def _calibration(recipe: Recipe, scored: Suite, parity: Suite, *, offline: bool) -> Suite | None:
     """Return the speech to calibrate on, none of which is scored or decides the gate; None where no pass asks for it."""
-    if not any(pass_.calibrated for pass_ in recipe.passes):
+    if not any(pass_.calibrated for pass_ in recipe.active):
         return None
     suite = load_suite(recipe.calibration, limit=recipe.calibration_limit, offline=offline, transcripts=False)
-    for other in (scored, parity):
+    for other in {one.digest: one for one in (scored, parity)}.values():  # often the same suite
         check_disjoint(suite, other)
     return suite
 
@@ -258,7 +268,7 @@ def _results(
                 "provider": recipe.provider,
                 "encoder_margin_s": read_json(folders[1] / "manifest.json")["encoder_context"]["margin_s"],
                 "calibration": read_json(folders[1] / "manifest.json")["calibration"],
-                "passes": [pass_.model_dump(mode="json") for pass_ in recipe.passes],
+                "passes": [pass_.model_dump(mode="json", exclude={"only_on"}) for pass_ in recipe.active],
                 "overrides": [one for one in loaded.overrides if one.partition("=")[0].strip() not in _TOLD_APART],
             },
             "model": {

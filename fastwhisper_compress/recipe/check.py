@@ -10,7 +10,7 @@ from fastwhisper_compress.recipe.messages import combined
 from fastwhisper_compress.recipe.selectors import matcher, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fastwhisper_compress.recipe.loader import LoadedRecipe
     from fastwhisper_compress.recipe.schema import ModuleLike
@@ -20,29 +20,30 @@ def check_against(loaded: LoadedRecipe, modules: Sequence[ModuleLike]) -> tuple[
     """Check a recipe against the modules of a model.
 
     Returns:
-        For every pass, in order, the paths of the modules that it acts on.
+        For every pass that runs on the recipe's provider, in order, the paths of the modules that it acts on.
 
     Raises:
         RecipeError: naming every pattern without effect and every module that two precision passes claim.
     """
-    selections = []
+    selections = {}
     problems: list[RecipeError] = []
     for index, pass_ in enumerate(loaded.recipe.passes):
         paths, found = resolve(pass_, modules, partial(_place, loaded, index))
-        selections.append(paths)
-        problems.extend(found)
+        problems.extend(found)  # those of a pass for another provider too: a pattern without effect is a slip anywhere
+        if pass_.runs_on(loaded.recipe.provider):
+            selections[index] = paths
     problems.extend(_conflicts(loaded, selections))
     if problems:
         raise combined(problems, loaded.document.name)
-    return tuple(selections)
+    return tuple(selections.values())
 
 
 def _place(loaded: LoadedRecipe, index: int, field: str, entry: int) -> str:
     return loaded.where(("passes", index, field, entry))
 
 
-def _conflicts(loaded: LoadedRecipe, selections: Sequence[tuple[str, ...]]) -> list[RecipeError]:
-    precisions = [index for index, pass_ in enumerate(loaded.recipe.passes) if pass_.stage == "precision"]
+def _conflicts(loaded: LoadedRecipe, selections: Mapping[int, tuple[str, ...]]) -> list[RecipeError]:
+    precisions = [index for index in selections if loaded.recipe.passes[index].stage == "precision"]
     problems = []
     for position, second in enumerate(precisions):
         for first in precisions[:position]:

@@ -72,6 +72,9 @@ class BasePass(_Model):
     stage: ClassVar[Stage]
 
     pass_: str = Field(alias="pass")
+    only_on: Literal["cpu", "cuda"] | None = Field(
+        default=None, description="Run the pass only where the artifact is for this provider; without it, always."
+    )
     targets: list[Pattern] = Field(
         default=["*"],
         min_length=1,
@@ -86,6 +89,10 @@ class BasePass(_Model):
     def takes(self, module: ModuleLike) -> bool:
         """Whether the pass can act on this module at all."""
         return module.kind in self.kinds
+
+    def runs_on(self, provider: str) -> bool:
+        """Whether the pass has a part in an artifact for this provider."""
+        return self.only_on in (None, provider)
 
     @property
     def calibrated(self) -> bool:
@@ -242,6 +249,20 @@ class Recipe(_Model):
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="Threads of the runtime; without it, one for each core."
     )
+    device: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=80,
+        description="Hardware that the artifact is meant for, by its name in `devices`: `plan` says whether it fits.",
+    )
+    batch_size: int = Field(
+        default=1, ge=1, le=1024, description="How many clips are decoded together, unless the command says otherwise."
+    )
+    offload: Literal["none", "phase", "layers"] = Field(
+        default="none",
+        description="What leaves memory while it is not needed. phase: encoder and decoder are never loaded together. "
+        "layers: weights are streamed from disk, layer by layer. Both save memory and cost time.",
+    )
     encoder_context: Literal["full", "elastic"] = Field(
         default="full",
         description="What the encoder is given of a clip: Whisper's full 30 s, or only the clip and a margin (elastic), "
@@ -256,6 +277,11 @@ class Recipe(_Model):
     passes: list[Pass] = Field(max_length=64, description="The steps, in the order in which they run.")
     gate: Gate | None = Field(default=None, description="The least quality; without it, the usual gate for the passes.")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of everything random.")
+
+    @property
+    def active(self) -> list[Pass]:
+        """The passes that run for its provider."""
+        return [pass_ for pass_ in self.passes if pass_.runs_on(self.provider)]
 
     @cached_property
     def digest(self) -> str:

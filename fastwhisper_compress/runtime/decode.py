@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastwhisper_compress.errors import UsageError
+from fastwhisper_compress.runtime.phases import OnPhase, ignore_phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -171,7 +172,14 @@ class Decoder:
         self._suppress = np.array(decoding.suppress, dtype=np.int64)
         self._begin_suppress = np.array(decoding.begin_suppress, dtype=np.int64)
 
-    def greedy(self, cross: Mapping[str, ort.OrtValue], prompt: Sequence[int], *, stop_loops: bool) -> list[Hypothesis]:
+    def greedy(
+        self,
+        cross: Mapping[str, ort.OrtValue],
+        prompt: Sequence[int],
+        *,
+        stop_loops: bool,
+        on_phase: OnPhase = ignore_phase,
+    ) -> list[Hypothesis]:
         """Take the most likely next token again and again, up to end of text or the model's length.
 
         The rules are those of transformers' ``generate``: suppressed tokens never, ``begin_suppress`` not first.
@@ -181,16 +189,19 @@ class Decoder:
             cross: The encoder's keys and values, (batch, heads, audio length, head_dim) each.
             prompt: The tokens before the text, the same for all clips.
             stop_loops: Whether to stop, and keep one round, when the tokens only go round in a circle.
+            on_phase: Told of ``prefill`` and ``decode``.
 
         Returns:
             One hypothesis a clip.
         """
+        on_phase("prefill")
         batch = Batch(self._session, cross)
         n_clips = next(iter(cross.values())).shape()[0]
         texts = [_Text(len(prompt), self._decoding, stop_loops=stop_loops) for _ in range(n_clips)]
         rows = texts  # those in the batch, in its order
         scores = batch.feed(np.array([prompt] * n_clips, np.int64))
         scores[:, self._begin_suppress] = -np.inf
+        on_phase("decode")
         while True:
             scores[:, self._suppress] = -np.inf
             for text, of_clip in zip(rows, scores, strict=True):

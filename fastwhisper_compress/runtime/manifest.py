@@ -6,14 +6,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastwhisper_compress.errors import ArtifactError, FastWhisperError, ProviderError, UnsafeInputError
 
 FORMAT = "fastwhisper-compress/native"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _WINDOW_S = 30
 _GRAPHS = ("log_mel", "encoder", "decoder")
+_OFFLOADS = ("none", "phase", "layers")
+
+Offload = Literal["none", "phase", "layers"]
+"""What leaves memory while it is not needed: nothing, encoder or decoder in turn, or every layer but the one at work."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class Manifest:
         graphs: Graph name to file.
         decoding: Token ids.
         encoder_context: What the recipe chose.
+        batch_size: How many clips the recipe would decode together.
+        offload: What the recipe would keep out of memory.
     """
 
     folder: Path
@@ -66,6 +72,8 @@ class Manifest:
     graphs: Mapping[str, Path]
     decoding: Decoding
     encoder_context: EncoderContext
+    batch_size: int
+    offload: Offload
 
 
 def read_manifest(folder: Path, provider: str | None = None) -> Manifest:
@@ -112,6 +120,7 @@ def read_manifest(folder: Path, provider: str | None = None) -> Manifest:
         )
         graphs = {name: _inside(folder, str(raw["graphs"][name])) for name in _GRAPHS}
         context = EncoderContext(_optional_margin(raw["encoder_context"]["margin_s"]))
+        batch_size, offload = _at_least_one(raw["batch_size"]), _offload(raw["offload"])
         written_for = str(raw["provider"])
     except FastWhisperError:
         raise  # some of ours are ValueErrors too
@@ -127,13 +136,26 @@ def read_manifest(folder: Path, provider: str | None = None) -> Manifest:
             place=f"--provider {provider}",
             remedy=f"run the recipe again with --provider {provider}",
         )
-    return Manifest(folder, written_for, graphs, decoding, context)
+    return Manifest(folder, written_for, graphs, decoding, context, batch_size, offload)
 
 
 def _count(value: Any) -> int:
     if type(value) is not int or value < 0:
         raise ValueError(f"{value!r} is no token id or length")
     return value
+
+
+def _at_least_one(value: Any) -> int:
+    if _count(value) == 0:
+        raise ValueError("0 is no number of clips")
+    return int(value)
+
+
+def _offload(value: Any) -> Offload:
+    if value not in _OFFLOADS:
+        raise ValueError(f"{value!r} is none of {', '.join(_OFFLOADS)}")
+    found: Offload = value
+    return found
 
 
 def _optional_count(value: Any) -> int | None:

@@ -17,6 +17,7 @@ from fastwhisper_compress.runtime.encoder import Encoder, OnnxRuntimeEncoder
 from fastwhisper_compress.runtime.manifest import EncoderContext, Manifest, read_manifest
 from fastwhisper_compress.runtime.memory import release_free_memory
 from fastwhisper_compress.runtime.openvino_encoder import OpenVinoEncoder
+from fastwhisper_compress.runtime.phases import OnPhase, ignore_phase
 from fastwhisper_compress.runtime.session import open_session
 from fastwhisper_compress.runtime.tokens import Vocabulary
 
@@ -113,7 +114,13 @@ def load_artifact(
 
 
 class Transcriber:
-    """A loaded artifact. One call at a time."""
+    """A loaded artifact. One call at a time.
+
+    Attributes:
+        manifest: What its folder says of it.
+        encoder_context: How much the encoder is given of each clip.
+        on_phase: Told what begins, for whoever measures.
+    """
 
     def __init__(
         self,
@@ -124,6 +131,7 @@ class Transcriber:
         backend: str = "onnxruntime",
     ) -> None:
         self.manifest = manifest
+        self.on_phase: OnPhase = ignore_phase
         self.encoder_context = encoder_context or manifest.encoder_context
         self._vocabulary = Vocabulary.load(manifest.folder / "tokenizer.json")
         self._log_mel = open_session(manifest.graphs["log_mel"], "cpu", threads)
@@ -196,7 +204,10 @@ class Transcriber:
             hidden: Whether to return the encoder's output too.
         """
         names = tuple(name for name in self._encoder.outputs if hidden or name != "hidden")
-        outputs = self._encoder.run(self._windows(clips, self._most_frames if frames is None else frames), names)
+        self.on_phase("log_mel")
+        windows = self._windows(clips, self._most_frames if frames is None else frames)
+        self.on_phase("encode")
+        outputs = self._encoder.run(windows, names)
         return Encoded(outputs, outputs.pop("hidden").numpy() if hidden else None)
 
     def forced_logits(self, encoded: Encoded, prompt: tuple[int, ...], tokens: tuple[int, ...]) -> np.ndarray:
@@ -209,7 +220,9 @@ class Transcriber:
     def _decode(
         self, clips: Sequence[np.ndarray], frames: int, prompt: tuple[int, ...], *, stop_loops: bool
     ) -> list[Transcript]:
-        found = self._decoder.greedy(self.encode(clips, frames=frames).cross, prompt, stop_loops=stop_loops)
+        encoded = self.encode(clips, frames=frames)
+        found = self._decoder.greedy(encoded.cross, prompt, stop_loops=stop_loops, on_phase=self.on_phase)
+        self.on_phase("idle")
         return [
             Transcript(self._vocabulary.decode(one.tokens).strip(), one.tokens, one.looped, one.ended, one.mean_logprob)
             for one in found

@@ -21,7 +21,7 @@ from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.emit.artifact import GRAPHS, emit
 from fastwhisper_compress.emit.graph import IR_VERSION, OPSET
 from fastwhisper_compress.errors import BackendError
-from fastwhisper_compress.passes import apply
+from fastwhisper_compress.passes.apply import apply
 from fastwhisper_compress.recipe.loader import load_recipe
 from fastwhisper_compress.recipe.selectors import select
 from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION

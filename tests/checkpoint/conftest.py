@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from fastwhisper_compress.checkpoint import Checkpoint, Dims, Source, open_checkpoint, tensor_shapes
 from fastwhisper_compress.checkpoint.decoding import decoding_from_tokenizer
+from fastwhisper_compress.checkpoint.dims import Dims, tensor_shapes
+from fastwhisper_compress.checkpoint.model import Checkpoint, Source
+from fastwhisper_compress.checkpoint.open import open_checkpoint
 from fastwhisper_compress.checkpoint.tokenizer import begin_suppress_ids, released_tokenizer, suppress_ids
 from fastwhisper_compress.checkpoint.wheels import find_weights
 

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from fastwhisper_compress.checkpoint import Decoding
-from fastwhisper_compress.checkpoint.decoding import decoding_from_tokenizer
+from fastwhisper_compress.checkpoint.decoding import Decoding, decoding_from_tokenizer
 from fastwhisper_compress.checkpoint.tokenizer import released_tokenizer
 from fastwhisper_compress.errors import UnsafeInputError
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastwhisper_compress.checkpoint import modules, tensor_shapes
-from fastwhisper_compress.checkpoint.dims import check_dims
+from fastwhisper_compress.checkpoint.dims import check_dims, modules, tensor_shapes
 from fastwhisper_compress.errors import UnsafeInputError
 
 TURBO = {

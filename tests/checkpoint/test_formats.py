@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from fastwhisper_compress.checkpoint import open_checkpoint
+from fastwhisper_compress.checkpoint.open import open_checkpoint
 from fastwhisper_compress.errors import UsageError
 
 TURBO_LIKE = {"n_mels": 128, "n_vocab": 51_866, "encoder_layers": 3, "decoder_layers": 1}

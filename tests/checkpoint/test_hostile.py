@@ -12,7 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from fastwhisper_compress.checkpoint import open_checkpoint
+from fastwhisper_compress.checkpoint.open import open_checkpoint
 from fastwhisper_compress.errors import ModelNotFoundError, UnsafeInputError
 
 SOME = "encoder.layers.0.fc1.weight"

@@ -14,7 +14,8 @@ from types import SimpleNamespace
 import huggingface_hub.constants
 import pytest
 
-from fastwhisper_compress.checkpoint import open_checkpoint, resolve, wheels
+from fastwhisper_compress.checkpoint import resolve, wheels
+from fastwhisper_compress.checkpoint.open import open_checkpoint
 from fastwhisper_compress.errors import (
     HubUnavailableError,
     ModelNotFoundError,

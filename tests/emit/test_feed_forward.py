@@ -9,7 +9,7 @@ import onnx
 import pytest
 from small_whisper import opened, small_checkpoint, speech_like, sqnr_db, uniform_plan, write_artifact
 
-from fastwhisper_compress.checkpoint import open_checkpoint
+from fastwhisper_compress.checkpoint.open import open_checkpoint
 from fastwhisper_compress.emit.artifact import GRAPHS
 from fastwhisper_compress.emit.emitter import Emitter
 from fastwhisper_compress.emit.feed_forward import outlier_channels

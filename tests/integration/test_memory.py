@@ -9,7 +9,7 @@ import sys
 import pytest
 from small_whisper import recipe_plan, write_artifact
 
-from fastwhisper_compress.checkpoint import open_checkpoint
+from fastwhisper_compress.checkpoint.open import open_checkpoint
 from fastwhisper_compress.recipe import load_recipe
 
 PEAK = """

@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 from small_whisper import recipe_plan, uniform_plan, write_artifact
 
-from fastwhisper_compress.checkpoint import open_checkpoint
+from fastwhisper_compress.checkpoint.open import open_checkpoint
 from fastwhisper_compress.evaluation.suite import load_suite
 from fastwhisper_compress.pipeline.calibrate import calibrate
 from fastwhisper_compress.pipeline.store import Store

@@ -19,7 +19,7 @@ from fastwhisper_compress.checkpoint.dims import Dims, modules, tensor_shapes
 from fastwhisper_compress.checkpoint.model import Checkpoint, Source
 from fastwhisper_compress.emit.artifact import GRAPHS, emit
 from fastwhisper_compress.emit.precision import FP16, FP32, INT8_DYNAMIC, Plan, Precision
-from fastwhisper_compress.passes import apply
+from fastwhisper_compress.passes.apply import apply
 from fastwhisper_compress.passes.blocks import calibrated_blocks
 from fastwhisper_compress.passes.statistics import Statistics, readers, save
 from fastwhisper_compress.recipe.selectors import select
@@ -164,6 +164,8 @@ def write_artifact(checkpoint, plan, folder, *, provider=None, margin_s=None):
         "provider": provider or plan.provider,
         "graphs": GRAPHS,
         "encoder_context": {"margin_s": margin_s},
+        "batch_size": 1,
+        "offload": "none",
         "decoding": checkpoint.decoding.to_json(),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -8,7 +8,7 @@ from small_whisper import opened, recipe_plan, small_checkpoint, speech_like, wr
 from fastwhisper_compress.checkpoint.dims import modules
 from fastwhisper_compress.emit.precision import FP16, FP32, INT8_DYNAMIC, Precision
 from fastwhisper_compress.errors import RecipeError
-from fastwhisper_compress.passes import apply
+from fastwhisper_compress.passes.apply import apply
 from fastwhisper_compress.recipe import Fp16, Fuse, Int8Dynamic, Prune, Recipe, WeightOnly, find_recipe, load_recipe
 
 CHECKPOINT = small_checkpoint()

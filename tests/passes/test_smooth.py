@@ -18,7 +18,7 @@ from small_whisper import (
 
 from fastwhisper_compress.checkpoint.dims import modules
 from fastwhisper_compress.errors import RecipeError
-from fastwhisper_compress.passes import apply
+from fastwhisper_compress.passes.apply import apply
 from fastwhisper_compress.passes.statistics import input_of, readers
 from fastwhisper_compress.recipe import Prune, Recipe, Smooth
 from fastwhisper_compress.recipe.selectors import select

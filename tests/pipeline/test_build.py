@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from small_whisper import small_checkpoint, with_decoding
 
-from fastwhisper_compress.checkpoint import Source
 from fastwhisper_compress.checkpoint.dims import modules
+from fastwhisper_compress.checkpoint.model import Source
 from fastwhisper_compress.emit.precision import FP16, FP32, INT8_DYNAMIC, Precision
 from fastwhisper_compress.errors import ProviderError, RecipeError
 from fastwhisper_compress.evaluation.suite import load_suite

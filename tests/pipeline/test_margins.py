@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from small_whisper import small_checkpoint
 
-from fastwhisper_compress.checkpoint import open_checkpoint
+from fastwhisper_compress.checkpoint.open import open_checkpoint
 from fastwhisper_compress.errors import RecipeError
 from fastwhisper_compress.pipeline.margins import Trial, best_margin, margin_s, measured_margins
 from fastwhisper_compress.recipe import load_recipe

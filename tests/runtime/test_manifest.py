@@ -103,7 +103,7 @@ def test_a_broken_manifest_is_a_typed_error(folder, content):
 
 @pytest.mark.parametrize("changes", [{"format": "other"}, {"schema_version": 1}, {"schema_version": None}])
 def test_another_format_or_version_is_refused(edited, changes):
-    with pytest.raises(ArtifactError, match="not a fastwhisper-compress/native manifest of version 2"):
+    with pytest.raises(ArtifactError, match="not a fastwhisper-compress/native manifest of version 3"):
         load_artifact(edited(**changes))
 
 
