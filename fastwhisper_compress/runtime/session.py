@@ -47,6 +47,8 @@ def open_session(
     options.add_session_config_entry("session.use_env_allocators", "1")
     # The three sessions of an artifact run one after another: threads of one must not spin while the next one computes.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    # An x86 without VNNI adds products of 8 bits in 16, which overflow: there, and only there, take the slower exact way.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if threads is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from small_whisper import SCHEMES, small_checkpoint, small_dims
 
@@ -15,6 +14,7 @@ from fastwhisper_compress.emit.linear import linear, packed_linear
 from fastwhisper_compress.emit.precision import INT8_DYNAMIC, Plan, Precision
 from fastwhisper_compress.emit.quantize import blockwise
 from fastwhisper_compress.errors import RecipeError
+from fastwhisper_compress.runtime.session import open_session
 
 PATHS = ("encoder.layers.0.self_attn.q_proj", "encoder.layers.0.self_attn.k_proj", "encoder.layers.0.self_attn.v_proj")
 PATH = PATHS[0]
@@ -36,7 +36,7 @@ def run(tmp_path):
                 e.graph.output(f"y{i}", out, FLOAT, ["n", tensors[f"{paths[i]}.weight"].shape[0]])
             model = e.graph.model()
             onnx.save(model, tmp_path / "g.onnx")
-        session = ort.InferenceSession(tmp_path / "g.onnx", providers=["CPUExecutionProvider"])
+        session = open_session(tmp_path / "g.onnx", "cpu")
         return session.run(None, {"x": x}), [node.op_type for node in model.graph.node], e
 
     return run_
