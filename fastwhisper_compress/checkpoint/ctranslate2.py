@@ -57,15 +57,7 @@ def read_ctranslate2(folder: Path, source: Source) -> Checkpoint:
         UnsafeInputError: It is damaged, hostile, quantised or not a Whisper.
     """
     weights = folder / "model.bin"
-    variables = read_variables(weights)
-    _refuse_quantised(variables, weights)
-    options = {name: v for name, v in variables.items() if not v.shape}
-    _check_options(options, weights)
-    stored: dict[str, StoredTensor] = {}
-    for name, variable in variables.items():
-        if variable.shape:
-            stored |= _canonical(name, variable, weights)
-    dims = _dims(options, stored, weights)
+    stored, dims = _claims(weights)
     config = read_json(folder / "config.json")
     suppress, begin = config.get("suppress_ids"), config.get("suppress_ids_begin")
     tokenizer_json = tokenizer_of_folder(folder, dims)
@@ -83,6 +75,28 @@ def read_ctranslate2(folder: Path, source: Source) -> Checkpoint:
         tokenizer_json=tokenizer_json,
         source=source,
     )
+
+
+def read_dims(weights: Path) -> Dims:
+    """The dimensions of a ``model.bin``, from its names and shapes alone.
+
+    Raises:
+        UnsafeInputError: It is damaged, quantised or not a Whisper.
+    """
+    return _claims(weights)[1]
+
+
+def _claims(weights: Path) -> tuple[dict[str, StoredTensor], Dims]:
+    """What the file says it holds; no weight is read."""
+    variables = read_variables(weights)
+    _refuse_quantised(variables, weights)
+    options = {name: v for name, v in variables.items() if not v.shape}
+    _check_options(options, weights)
+    stored: dict[str, StoredTensor] = {}
+    for name, variable in variables.items():
+        if variable.shape:
+            stored |= _canonical(name, variable, weights)
+    return stored, _dims(options, stored, weights)
 
 
 def _refuse_quantised(variables: dict[str, Variable], path: Path) -> None:

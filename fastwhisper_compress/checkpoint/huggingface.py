@@ -47,6 +47,15 @@ def read_huggingface(folder: Path, source: Source) -> Checkpoint:
     )
 
 
+def read_dims(path: Path) -> Dims:
+    """The dimensions that a ``config.json`` tells.
+
+    Raises:
+        UnsafeInputError: It is damaged or not a Whisper's.
+    """
+    return _dims(read_json(path), str(path))
+
+
 def _dims(config: dict[str, Any], place: str) -> Dims:
     expected = {"model_type": "whisper", "activation_function": "gelu", "scale_embedding": False}
     defaults = {"activation_function": "gelu", "scale_embedding": False}

@@ -55,7 +55,7 @@ def read_openai_pt(path: Path, source: Source) -> Checkpoint:
             place=str(path),
             remedy="give a .pt of openai-whisper, or the folder of a Hugging Face model",
         )
-    dims = _dims(content["dims"], str(path))
+    dims = dims_of(content["dims"], str(path))
     stored = {_canonical(name): tensor for name, tensor in stored_tensors(content["model_state_dict"], path).items()}
     tokenizer_json = released_tokenizer(dims, str(path))
     return Checkpoint(
@@ -80,8 +80,8 @@ def _canonical(name: str) -> str:
     return name
 
 
-def _dims(stored: Any, place: str) -> Dims:
-    """Their dimensions; the feed-forward is four times as wide as the model, always."""
+def dims_of(stored: Any, place: str) -> Dims:
+    """The dimensions of a file's ``dims``; the feed-forward is four times as wide as the model, always."""
     try:
         width, text_width = stored["n_audio_state"], stored["n_text_state"]
         if width != text_width:

@@ -11,17 +11,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from fastwhisper_compress.checkpoint.known import model_id
 from fastwhisper_compress.checkpoint.safe_load import read_json
 from fastwhisper_compress.checkpoint.wheels import PACKAGES, find_weights
 from fastwhisper_compress.errors import HubUnavailableError, ModelNotFoundError, UsageError
 
-_SIZES = "tiny.en tiny base.en base small.en small medium.en medium large-v2 large-v3 large-v3-turbo"
-# openai-whisper's own short names; on the hub "large" still means the first.
-_SHORT_NAMES = {size: f"openai/whisper-{size}" for size in _SIZES.split()} | {
-    "large-v1": "openai/whisper-large",
-    "large": "openai/whisper-large-v3",
-    "turbo": "openai/whisper-large-v3-turbo",
-}
 # The hub's own rules: owner/name, neither two dashes nor two dots in a row.
 _HUB_ID = re.compile(r"(?!.*(--|\.\.))(?=.{1,96}$)\w[\w.-]*/\w[\w.-]*(?<![.-])", re.ASCII)
 _REVISION = re.compile(r"(?!.*\.\.)\w[\w./-]{0,255}", re.ASCII)
@@ -35,13 +29,6 @@ _ALL_WEIGHTS = (*WEIGHTS, CTRANSLATE2_WEIGHTS)
 _PORTS = {"https": 443, "http": 80, "socks5": 1080, "socks5h": 1080}
 _CONNECT_S = 1.5  # together with the imports it stays below the 2 s promised for "unreachable"
 _ANSWER_S = 10.0  # a hub that can be reached may be slow
-
-
-def model_id(name: str) -> str:
-    """The hub id that a short name stands for; ids pass through."""
-    if name in _SHORT_NAMES:
-        return _SHORT_NAMES[name]
-    return f"openai/{name}" if re.fullmatch(r"whisper-[\w.-]+", name, re.ASCII) else name
 
 
 def find_model(model: str, *, revision: str | None, offline: bool) -> tuple[Path, str, str | None]:

@@ -37,7 +37,7 @@ def load_torch(path: Path) -> Any:
     import torch
 
     try:
-        _check_archive(path)
+        check_archive(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except UnsafeInputError:
         raise
@@ -98,7 +98,7 @@ def _stored(tensor: torch.Tensor, place: str) -> StoredTensor:
     return StoredTensor(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), place, read)
 
 
-def _check_archive(path: Path) -> None:
+def check_archive(path: Path) -> None:
     """Refuses what torch (1.6 or later) does not write, such as a bare pickle or records that unpack to more.
 
     Its archives store every record uncompressed, which is also what lets them be mapped.

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from fastwhisper_compress.emit.quantize import Blocks
-
 if TYPE_CHECKING:
     import numpy as np
+
+    from fastwhisper_compress.emit.quantize import Blocks
 
 Storage = Literal["fp32", "fp16", "int8", "int4"]
 Scheme = Literal["fp32", "fp16", "int8_dynamic", "weight_only"]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fastwhisper_compress.checkpoint.model import Checkpoint
-from fastwhisper_compress.emit.precision import FP16, INT8_DYNAMIC, Plan, Precision, Provider
+from fastwhisper_compress.emit.precision import Plan, Precision, Provider
 from fastwhisper_compress.errors import RecipeError
+from fastwhisper_compress.passes.precisions import assigned
 from fastwhisper_compress.passes.prune import prune
 from fastwhisper_compress.passes.smooth import smooth
 from fastwhisper_compress.passes.statistics import Statistics
-from fastwhisper_compress.recipe.schema import BasePass, Fp16, Fuse, Int8Dynamic, Prune, Smooth, WeightOnly
+from fastwhisper_compress.recipe.schema import BasePass, Fuse, Prune, Smooth
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,8 @@ def apply(
             fuse.update(paths)
             note = "fused operators allowed"
         else:
-            if isinstance(pass_, Int8Dynamic) and pass_.split_outliers and not any(p.endswith(".fc2") for p in paths):
-                raise RecipeError(
-                    "split_outliers has no effect: none of its modules is a second feed-forward layer",
-                    place="int8_dynamic",
-                    remedy='add "*.fc2" to its targets, or leave split_outliers out',
-                )
-            chosen, note = _precision(pass_, provider)
-            precision.update(dict.fromkeys(paths, chosen))
+            chosen, note = assigned(pass_, paths, provider)
+            precision.update(chosen)
         applied.append(Applied(pass_.pass_, len(paths), note))
     plan = Plan(precision, frozenset(fuse), provider, hidden_scale=hidden_scale)
     return Compressed(checkpoint, plan, tuple(applied), statistics)
@@ -103,27 +98,3 @@ def uncalibrated(pass_: BasePass) -> RecipeError:
         place="calibration",
         remedy="name calibration speech in the recipe (calibration: my.jsonl), or with --calibration",
     )
-
-
-_METHODS = {"nearest": "rounded to nearest", "search": "scales searched for", "gptq": "rounded by GPTQ"}
-
-
-def _precision(pass_: BasePass, provider: Provider) -> tuple[Precision, str]:
-    """Return what a precision pass assigns, and its note."""
-    if isinstance(pass_, Fp16):
-        on_cpu = "stored in FP16, expanded once at load and computed in FP32: the CPU provider has no FP16 MatMul"
-        return FP16, on_cpu if provider == "cpu" else "stored and computed in FP16"
-    if isinstance(pass_, Int8Dynamic):
-        apart = "; outlier channels of the feed-forward layers in FP32" if pass_.split_outliers else ""
-        return (
-            replace(INT8_DYNAMIC, split_outliers=pass_.split_outliers),
-            f"INT8 weights, a scale per output channel; INT8 activations, a scale per tensor at run time{apart}",
-        )
-    if isinstance(pass_, WeightOnly):
-        zero = "symmetric" if pass_.symmetric else "with zero points"
-        activations = "INT8 activations, a scale per block" if provider == "cpu" else "FP16 activations"
-        note = (
-            f"INT{pass_.bits} weights, {_METHODS[pass_.method]}, a scale per {pass_.group_size}, {zero}; {activations}"
-        )
-        return Precision("weight_only", pass_.bits, pass_.group_size, pass_.symmetric, method=pass_.method), note
-    raise TypeError(f"no precision in {type(pass_).__name__}")

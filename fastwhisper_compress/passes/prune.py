@@ -11,9 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastwhisper_compress.checkpoint.model import Checkpoint
+from fastwhisper_compress.passes.shrink import channels_left, heads_left
 from fastwhisper_compress.recipe.schema import Prune
-
-CHANNEL_MULTIPLE = 32  # FFN widths stay multiples of this, so that every vector unit and INT4 block is full
 
 
 def prune(checkpoint: Checkpoint, pass_: Prune, paths: Sequence[str]) -> tuple[Checkpoint, str]:
@@ -57,18 +56,17 @@ def _heads(checkpoint: Checkpoint, path: str, amount: float) -> _Pruned:
     rows = [f"{path}.{letter}_proj" for letter in "qkv"]
     heads = tensors[f"{path}.q_proj.weight"].shape[0] // dim
     size = sum(_l1(tensors[f"{row}.weight"], axis=1) for row in rows) + _l1(tensors[f"{path}.out_proj.weight"], axis=0)
-    count = min(int(heads * amount), heads - 1)
-    kept = _strongest(np.asarray(size).reshape(heads, dim).sum(axis=1), heads - count)
+    left = heads_left(heads, amount)
+    kept = _strongest(np.asarray(size).reshape(heads, dim).sum(axis=1), left)
     places = (kept[:, None] * dim + np.arange(dim)).reshape(-1)
-    return _keep(checkpoint, rows, f"{path}.out_proj", places), count, heads
+    return _keep(checkpoint, rows, f"{path}.out_proj", places), heads - left, heads
 
 
 def _channels(checkpoint: Checkpoint, fc1: str, amount: float) -> _Pruned:
     """Remove hidden channels of an FFN: rows of fc1, columns of fc2."""
     fc2 = f"{fc1.removesuffix('fc1')}fc2"
     width = checkpoint.tensors[f"{fc1}.weight"].shape[0]
-    wanted = width - int(width * amount)
-    stay = min(width, -(-wanted // CHANNEL_MULTIPLE) * CHANNEL_MULTIPLE)
+    stay = channels_left(width, amount)
     size = _l1(checkpoint.tensors[f"{fc1}.weight"], axis=1) + _l1(checkpoint.tensors[f"{fc2}.weight"], axis=0)
     return _keep(checkpoint, [fc1], fc2, _strongest(size, stay)), width - stay, width
 

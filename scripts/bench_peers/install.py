@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from bench_peers.peers import OURS, PEERS, Variant
+from fastwhisper_compress.checkpoint.known import model_id
 from fastwhisper_compress.checkpoint.open import open_checkpoint
-from fastwhisper_compress.checkpoint.resolve import model_id
 from fastwhisper_compress.errors import ArtifactError, BackendError
 from fastwhisper_compress.resources import data_dir
 

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import huggingface_hub.constants
 import pytest
 
-from fastwhisper_compress.checkpoint import resolve, wheels
+from fastwhisper_compress.checkpoint import known, resolve, wheels
 from fastwhisper_compress.checkpoint.open import open_checkpoint
 from fastwhisper_compress.errors import (
     HubUnavailableError,
@@ -69,7 +69,7 @@ def put_in_cache(cache, formats, checkpoint, identifier="someone/whisper-x", rev
     ],
 )
 def test_short_names(name, identifier):
-    assert resolve.model_id(name) == identifier
+    assert known.model_id(name) == identifier
 
 
 @pytest.mark.parametrize("name", ["tiny.en", "whisper-tiny.en", "openai/whisper-tiny.en"])

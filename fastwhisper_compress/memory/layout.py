@@ -1,0 +1,87 @@
+"""What a recipe would write of a model: the shape, the precision and the operator of every module, and no weight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fastwhisper_compress.checkpoint.dims import Dims, Module, modules, tensor_shapes
+from fastwhisper_compress.emit.precision import Plan, Precision
+from fastwhisper_compress.passes.precisions import assigned
+from fastwhisper_compress.passes.shrink import channels_left, heads_left
+from fastwhisper_compress.recipe.check import check_against
+from fastwhisper_compress.recipe.loader import LoadedRecipe
+from fastwhisper_compress.recipe.schema import Fuse, Prune
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A model as a recipe would write it.
+
+    Attributes:
+        dims: The model's dimensions before pruning.
+        shapes: Tensor name to shape, after pruning.
+        plan: Precisions and fusions, as the emitter would get them.
+        offload: What the recipe keeps out of memory: ``none``, ``phase`` or ``layers``.
+    """
+
+    dims: Dims
+    shapes: dict[str, Shape]
+    plan: Plan
+    offload: str
+
+    def modules(self) -> Iterator[tuple[Module, Precision]]:
+        """Yield every module that holds weights, with its precision."""
+        for module in modules(self.dims):
+            if module.tensors:
+                yield module, self.plan.of(module.path)
+
+    def width(self, attention: str) -> int:
+        """Return how wide the heads of an attention are together: less than d_model where some were removed."""
+        return self.shapes[f"{attention}.q_proj.weight"][0]
+
+    def channels(self, layer: str) -> int:
+        """Return how many hidden channels the feed-forward of a layer has."""
+        return self.shapes[f"{layer}.fc1.weight"][0]
+
+
+def lay_out(loaded: LoadedRecipe, dims: Dims) -> Layout:
+    """Find out what a recipe would write of a model of these dimensions.
+
+    Raises:
+        RecipeError: A pattern matches nothing, or two precisions claim one module.
+    """
+    recipe = loaded.recipe
+    shapes = tensor_shapes(dims)
+    precision: dict[str, Precision] = {}
+    fuse: set[str] = set()
+    for pass_, paths in zip(recipe.active, check_against(loaded, modules(dims)), strict=True):
+        if isinstance(pass_, Fuse):
+            fuse.update(paths)
+        elif isinstance(pass_, Prune):
+            for path in paths:
+                shapes |= _pruned(shapes, dims, path, pass_)
+        elif pass_.stage == "precision":
+            precision |= assigned(pass_, paths, recipe.provider)[0]
+    return Layout(dims, shapes, Plan(precision, frozenset(fuse), recipe.provider), recipe.offload)
+
+
+def _pruned(shapes: dict[str, Shape], dims: Dims, path: str, pass_: Prune) -> dict[str, Shape]:
+    """Return the shapes that structured pruning of one module changes."""
+    if pass_.granularity == "unstructured":
+        return {}
+    if pass_.granularity == "heads":
+        rows, columns = [f"{path}.{letter}_proj" for letter in "qkv"], f"{path}.out_proj"
+        size = dims.head_dim(path)
+        left = heads_left(shapes[f"{rows[0]}.weight"][0] // size, pass_.amount) * size
+    else:
+        rows, columns = [path], f"{path.removesuffix('fc1')}fc2"
+        left = channels_left(shapes[f"{path}.weight"][0], pass_.amount)
+    changed: dict[str, Shape] = {f"{columns}.weight": (shapes[f"{columns}.weight"][0], left)}
+    for row in rows:
+        changed[f"{row}.weight"] = (left, shapes[f"{row}.weight"][1])
+        if f"{row}.bias" in shapes:
+            changed[f"{row}.bias"] = (left,)
+    return changed

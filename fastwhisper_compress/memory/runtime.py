@@ -1,0 +1,46 @@
+"""What the runtime itself takes, whatever the model: measured on a Whisper of a few hundred kilobytes.
+
+``scripts/bench_memory.py`` measures these again; eval/baselines/memory-cpu.json holds what it found, and how far off
+the estimates are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Memory that is there before the model.
+
+    Attributes:
+        imports_bytes: The process once its libraries are imported.
+        sessions_bytes: Three opened graphs without weights: their objects, and library code read in by them.
+        first_run_bytes: Library code and small objects that the first clip brings in.
+        arena_slack: What the runtime's allocator holds, by what is alive at the widest point: freed blocks do not fit what
+            is asked for next.
+        measured: False where the figures are assumptions, because no such machine was at hand.
+    """
+
+    imports_bytes: int
+    sessions_bytes: int
+    first_run_bytes: int
+    arena_slack: float
+    measured: bool
+
+    @property
+    def bytes(self) -> int:
+        """All that does not depend on the model."""
+        return self.imports_bytes + self.sessions_bytes + self.first_run_bytes
+
+
+CPU = Overhead(52 * _MB, 22 * _MB, 4 * _MB, 1.25, measured=True)
+# The context of the driver and the CUDA libraries' code and workspaces, in the card's memory.
+CUDA = Overhead(450 * _MB, 100 * _MB, 50 * _MB, 1.5, measured=False)
+
+
+def overhead(provider: str) -> Overhead:
+    """Return what the runtime takes on a provider: memory of the process for ``cpu``, of the card for ``cuda``."""
+    return CPU if provider == "cpu" else CUDA
