@@ -13,28 +13,29 @@ if TYPE_CHECKING:
 
 _MIB = 1024**2
 _CHUNK_BYTES = 4 * _MIB
-_LEAST_BYTES, _MOST_BYTES = 32 * _MIB, 256 * _MIB
+_LEAST_BYTES = 16 * _MIB
 _PATIENCE_S = 0.25
 _PASSES = 3
 _UNKNOWN_CACHE_BYTES = 32 * _MIB
 
 
 def measure_bandwidth(
-    cache_bytes: int | None, threads: int, *, clock: Callable[[], float] = time.perf_counter
+    cache_bytes: int | None, room_bytes: int, threads: int, *, clock: Callable[[], float] = time.perf_counter
 ) -> float | None:
     """Copy one half of a buffer to the other with several threads; count bytes read and bytes written.
 
     Args:
-        cache_bytes: Size of the last-level caches; each half is at least as large, so that little of it is found there.
+        cache_bytes: Size of the last-level caches; the buffer is half as large again, so that little of it stays there.
+        room_bytes: Memory that is free; no more than a quarter of it is taken.
         threads: How many copy at a time.
         clock: Tells seconds.
 
     Returns:
-        Bytes per second of the best of three passes, or None if the buffer would have been too large, or the system
-        took longer than a quarter of a second to provide it (as virtual machines can).
+        Bytes per second of the best of three passes, or None if there is no room for the buffer, or the system took
+        longer than a quarter of a second to provide it (as virtual machines can).
     """
-    half = max(_LEAST_BYTES, cache_bytes or _UNKNOWN_CACHE_BYTES)
-    if 2 * half > _MOST_BYTES:
+    half = max(_LEAST_BYTES, (cache_bytes or _UNKNOWN_CACHE_BYTES) * 3 // 4)
+    if 2 * half > room_bytes // 4:
         return None
     with mmap.mmap(-1, 2 * half) as buffer:
         if hasattr(mmap, "MADV_HUGEPAGE"):

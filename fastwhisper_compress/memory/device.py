@@ -92,7 +92,7 @@ class Device(_Model):
             told, other = ("why", "sources") if value is None else ("sources", "why")
             if name not in getattr(self, told):
                 raise _problem(
-                    f"the figure {name!r} is {_shown(value)}, but {told!r} does not say {told_of(told)}", told
+                    f"the figure {name!r} is {_shown(value)}, but {told!r} does not say {_told_of(told)}", told
                 )
             if name in getattr(self, other):
                 raise _problem(
@@ -108,7 +108,7 @@ class Device(_Model):
         return self
 
 
-def told_of(mapping: str) -> str:
+def _told_of(mapping: str) -> str:
     """What the mapping ``sources`` or ``why`` tells of a figure."""
     return "where it comes from" if mapping == "sources" else "why"
 

@@ -50,6 +50,16 @@ def read_device_file(path: Path) -> list[Device]:
         devices = []
         problems += [_translated(details, document) for details in error.errors(include_url=False)]
     problems += [problem for index, device in enumerate(devices) for problem in _unusable(device, index, document)]
+    names = [device.name for device in devices]
+    problems += [
+        UsageError(
+            f"the name {name!r} stands twice, first at {document.where(('devices', names.index(name), 'name'))}",
+            place=document.where(("devices", index, "name")),
+            remedy="give each profile a name of its own",
+        )
+        for index, name in enumerate(names)
+        if name in names[:index]
+    ]
     if problems:
         raise _combined(problems, str(path))
     return devices

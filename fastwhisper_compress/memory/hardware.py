@@ -59,7 +59,7 @@ def find_device(name: str, *, place: str = "--device", provider: Kind = "cpu") -
         return _of_file(Path(path), inner, place)
     if found := profile_of(name):
         return found
-    close = get_close_matches(name.lower(), [*device_names(), *_aliases()], n=1)
+    close = get_close_matches(name[:80].lower(), [*device_names(), *_aliases()], n=1)
     raise UsageError(
         f"there is no device {name[:80]!r}" + (f"; did you mean {close[0]!r}?" if close else ""),
         place=place,

@@ -39,8 +39,14 @@ def available_bytes(root: Path = _ROOT) -> int:
 
 def usable_cores(root: Path = _ROOT) -> float:
     """Cores' worth of time that this process gets: those it may run on, or the quota of its container if less."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min([float(cores), *_cgroup_cores(root)])
+    return min([float(len(usable_cpus())), *_cgroup_cores(root)])
+
+
+def usable_cpus() -> set[int]:
+    """Numbers of the logical processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
 
 
 def _physical(root: Path) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,9 @@ def host(root: Path = _ROOT) -> Device:
     processor = read_processor(root)
     total, available = limits.total_bytes(root), limits.available_bytes(root)
     cores = limits.usable_cores(root)
-    bandwidth = _bandwidth(last_cache_bytes(root), min(_MOST_THREADS, max(1, int(cores))))
+    bandwidth = measure_bandwidth(
+        last_cache_bytes(limits.usable_cpus(), root), available, min(_MOST_THREADS, max(1, int(cores)))
+    )
     figures: dict[str, float | None] = {"fp16": None}
     told = {
         "memory_bytes": "read from the system: memory, or the least limit on it",
@@ -89,12 +90,6 @@ def host(root: Path = _ROOT) -> Device:
         sources={name: text for name, text in told.items() if known.get(name, 0) is not None},
         why={name: text for name, text in told.items() if known.get(name, 0) is None},
     )
-
-
-@cache
-def _bandwidth(cache_bytes: int | None, threads: int) -> float | None:
-    """Once a process is enough."""
-    return measure_bandwidth(cache_bytes, threads)
 
 
 def _rate(name: str, processor: Processor, cores: float) -> tuple[float | None, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -17,8 +18,9 @@ _MHZ = 1_000_000
 # What Linux calls them where it is not our word.
 _FLAGS = {"avx512f": "avx512", "asimd": "neon", "asimddp": "dotprod"}
 
-# INT8 and BF16 operations per FP32 operation, of the best extension for it.
-_INT8 = {"amx_int8": 32, "i8mm": 8, "avx512_vnni": 4, "avx_vnni": 4, "dotprod": 4}
+# INT8 and BF16 operations per FP32 operation, of the best extension for it. Without dot products it takes two
+# multiplications and an addition (vpmaddubsw, vpmaddwd, vpaddd) where FP32 takes four multiply-adds.
+_INT8 = {"amx_int8": 32, "i8mm": 8, "avx512_vnni": 4, "avx_vnni": 4, "dotprod": 4, "avx512": 2, "avx2": 2}
 _BF16 = {"amx_bf16": 16}
 
 
@@ -78,21 +80,20 @@ def _extensions(flags: str) -> list[Isa]:
 
 
 def _clock(root: Path, current_mhz: list[str]) -> float | None:
-    """The base clock, else the largest, else the present one: what Linux knows of these."""
+    """The largest clock or, as in virtual machines, the one that is stated: what Linux knows of these."""
     policy = root / "sys/devices/system/cpu/cpu0/cpufreq"
-    for name in ("base_frequency", "cpuinfo_max_freq"):
-        if (text := read(policy / name)) and text.isdigit():
-            return int(text) * 1000.0
+    if (text := read(policy / "cpuinfo_max_freq")) and text.isdigit():
+        return int(text) * 1000.0
     numbers = [float(text) for text in current_mhz if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text)]
     return max(numbers) * _MHZ if numbers else None
 
 
-def last_cache_bytes(root: Path = _ROOT) -> int | None:
-    """The size of all last-level caches together, None where the system does not say."""
+def last_cache_bytes(cpus: Iterable[int], root: Path = _ROOT) -> int | None:
+    """The size of the last-level caches of some logical processors, None where the system does not say."""
     sizes: dict[str, int] = {}
-    for cpu in (root / "sys/devices/system/cpu").glob("cpu[0-9]*"):
-        levels = sorted((cpu / "cache").glob("index[0-9]*"))
+    for cpu in cpus:
+        levels = sorted((root / f"sys/devices/system/cpu/cpu{cpu}/cache").glob("index[0-9]*"))
         if levels and (size := re.fullmatch(r"([0-9]+)([KM])", read(levels[-1] / "size") or "")):
-            shared = read(levels[-1] / "shared_cpu_list") or cpu.name
+            shared = read(levels[-1] / "shared_cpu_list") or str(cpu)
             sizes[shared] = int(size[1]) * (1024 if size[2] == "K" else 1024**2)
     return sum(sizes.values()) or None

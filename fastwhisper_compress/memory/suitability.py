@@ -15,7 +15,8 @@ def warnings_for(device: Device, precisions: Iterable[str]) -> list[str]:
 
     Args:
         device: The device.
-        precisions: Schemes of the recipe: ``fp32``, ``fp16``, ``bf16``, ``int8_dynamic``, ``weight_only``.
+        precisions: Schemes of the recipe: ``fp16``, ``bf16``, ``int8_dynamic``, ``weight_only``. There is nothing to say
+            of others.
     """
     asked = dict.fromkeys(precisions)
     return [text for scheme in asked if scheme in _JUDGES and (text := _JUDGES[scheme](device)) is not None]
@@ -47,8 +48,8 @@ def _int8_dynamic(device: Device) -> str | None:
     if _DOT_PRODUCTS & set(device.isa):
         return None
     return (
-        f"{device.title}: int8_dynamic gains little without 8-bit dot products (VNNI, AMX, dotprod), "
-        "and the sums of ONNX Runtime's AVX2 kernels can saturate"
+        f"{device.title}: without 8-bit dot products (VNNI, AMX, dotprod) int8_dynamic gains half of what it can, "
+        "and the sums of ONNX Runtime's 8-bit kernels can saturate"
     )
 
 
