@@ -141,9 +141,14 @@ def _gpu(index: int, gpu: Gpu) -> Device:
         memory_kind=profile.memory_kind if profile else None,
         unified=profile.unified if profile else False,
         peak=Peak(**{name: values.pop(name) for name in Peak.model_fields}),
-        fast_fp16=profile.fast_fp16 if profile else None,
+        fast_fp16=None if values["compute_capability"] is None else _has_fast_fp16(values["compute_capability"]),
         available_bytes=gpu.free_bytes,
         sources=sources,
         why=why,
         **values,
     )
+
+
+def _has_fast_fp16(compute_capability: str) -> bool:
+    """Whether FP16 runs faster than FP32 (CUDA C programming guide, throughput of arithmetic instructions)."""
+    return compute_capability in ("5.3", "6.0", "6.2") or int(compute_capability.partition(".")[0]) >= 7

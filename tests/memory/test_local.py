@@ -328,8 +328,15 @@ def test_a_card_without_a_profile_has_no_figures_that_nobody_told(driver):
     assert card.compute_capability == "12.0"
     assert [card.flops(kind) for kind in ("fp32", "fp16", "bf16", "int8")] == [None] * 4
     assert card.bandwidth_bytes_per_s is None
-    assert card.fast_fp16 is None
+    assert card.fast_fp16 is True
     assert "no profile of 'NVIDIA Unheard-of'" in card.why["fp32"]
+
+
+@pytest.mark.parametrize("name", [name for name, device in devices().items() if device.kind == "cuda"])
+def test_the_compute_capability_tells_whether_fp16_is_fast(driver, name):
+    capability = tuple(map(int, devices()[name].compute_capability.split(".")))
+    driver([OTHER | {"capability": capability}])
+    assert local.detect("cuda").fast_fp16 == devices()[name].fast_fp16
 
 
 def test_a_driver_that_does_not_tell_the_bandwidth_leaves_it_to_the_profile(driver):
