@@ -136,6 +136,7 @@ def loaded_after(statement: str) -> set[str]:
     [
         (f"import {NAME}", set()),
         (f"import {NAME}.recipe", set()),
+        (f"import {NAME}.memory.hardware", set()),
         (f"import {NAME}.cli", set()),
         (f"import {NAME}.runtime", {"onnxruntime"}),
         (f"import {NAME}.evaluation.runner", {"onnxruntime"}),

@@ -90,7 +90,7 @@ def _translate(details: ErrorDetails, document: Document) -> RecipeError:
         loc, message, remedy = _structure(details, loc, model)
         remedy = f"{remedy}. {description}" if details["type"] == "missing" and description else remedy
     else:
-        message = _complaint(details, _label(loc))
+        message = complaint(details, _label(loc))
         remedy = _advice(details, loc) or description or "see `fastwhisper-compress schema`"
     place = document.keys.get(loc) if details["type"] == "extra_forbidden" else None
     return RecipeError(message, place=place or document.where(loc), remedy=remedy)
@@ -110,8 +110,8 @@ def _structure(details: ErrorDetails, loc: Loc, model: type[BaseModel] | None) -
             return loc, "the key 'pass', which says what to do, is missing", "known passes are " + ", ".join(PASSES)
 
 
-def _complaint(details: ErrorDetails, label: str) -> str:
-    """What is wrong with a value."""
+def complaint(details: ErrorDetails, label: str) -> str:
+    """What is wrong with the value that ``label`` names."""
     kind, context, value = details["type"], details.get("ctx", {}), _shown(details["input"])
     if kind in _EXPECTED:
         return f"{label!r} must be {_EXPECTED[kind]}, not {value}"

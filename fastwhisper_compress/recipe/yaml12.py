@@ -120,7 +120,7 @@ class _Builder:
             if isinstance(event, events.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self._refuse(event, "a second document", "keep one recipe in each file")
+                    self._refuse(event, "a second document", "keep one document in each file")
                 if event.version not in (None, (1, 2)):
                     self._refuse(event, "a %YAML directive other than 1.2", "remove the directive")
                 self._document.value = self._node(next(self._stream), ())
@@ -131,7 +131,7 @@ class _Builder:
         if isinstance(event, events.ScalarEvent):
             return event.value if event.style else scalar(event.value)
         if len(loc) >= MAX_DEPTH:
-            self._refuse(event, f"nesting deeper than {MAX_DEPTH} levels", "a recipe needs no more than four")
+            self._refuse(event, f"nesting deeper than {MAX_DEPTH} levels", "nothing read here needs that many")
         return self._sequence(loc) if isinstance(event, events.SequenceStartEvent) else self._mapping(loc)
 
     def _sequence(self, loc: Loc) -> list[Any]:
@@ -179,4 +179,4 @@ class _Builder:
         return f"{self._document.name}:{event.start_mark.line + 1}:{event.start_mark.column + 1}"
 
     def _refuse(self, event: events.Event, what: str, remedy: str) -> NoReturn:
-        raise RecipeError(f"{what} is not allowed in a recipe", place=self._place(event), remedy=remedy)
+        raise RecipeError(f"{what} is not allowed here", place=self._place(event), remedy=remedy)

@@ -8,6 +8,7 @@ import zipfile
 import pytest
 
 import fastwhisper_compress
+from fastwhisper_compress.memory.hardware import device_names
 from fastwhisper_compress.recipe import list_recipes
 
 PACKAGE = "fastwhisper_compress"
@@ -23,6 +24,7 @@ def test_the_wheel_holds_the_package_and_its_data(names, repository):
     data = f"{PACKAGE}/_data"
     assert {f"{data}/recipes/{name}.yaml" for name in list_recipes()} <= names
     assert {f"{data}/recipes/recipe.schema.json", f"{data}/eval/suites/demo.yaml", f"{PACKAGE}/py.typed"} <= names
+    assert {f"{PACKAGE}/memory/devices/{name}.yaml" for name in device_names()} <= names
     sources = {str(path.relative_to(repository).as_posix()) for path in (repository / PACKAGE).rglob("*.py")}
     assert sources <= names
 
