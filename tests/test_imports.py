@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 MAY_IMPORT |= {
     "doctor": BASE | {"checkpoint", "runtime", "pipeline"},
-    "console": BASE | {"report", "pipeline", "memory"},
+    "console": BASE | {"report", "pipeline"},
+    "console_plan": BASE | {"checkpoint", "memory", "console"},
 }
 TOP = {"cli", "__main__"}
 MAY_IMPORT |= {name: set(MAY_IMPORT) | TOP for name in TOP}

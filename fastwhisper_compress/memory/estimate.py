@@ -16,7 +16,7 @@ from fastwhisper_compress.memory.working_set import (
     self_cache_bytes,
 )
 
-PHASES = ("load", "encode", "prefill", "decode")
+PARTS = ("runtime", "weights", "activations", "cross_cache", "self_cache")
 
 
 @dataclass(frozen=True)
@@ -28,28 +28,27 @@ class Estimate:
         provider: ``cpu``: memory of the process; ``cuda``: memory of the card.
         stored: Weights on disk by precision.
         weights: Weights as they are loaded, all of them.
-        runtime: What the runtime takes without a model.
-        self_cache: Keys and values of the text.
-        cross_cache: Keys and values of the audio.
-        activations: What else is alive.
-        phases: Peak of the whole process, or of the card, in each phase: ``load``, ``encode``, ``prefill``, ``decode``. An
-            allocator keeps what it once had, so that on a CPU a later phase is never below an earlier one.
+        activations: Most that is alive in each phase besides weights and caches, before the allocator's slack.
+        phases: For each of ``load``, ``encode``, ``prefill`` and ``decode`` what it holds at its peak, by part:
+            ``runtime`` (what is there without a model), ``weights``, ``activations`` (with the allocator's slack, which it
+            keeps until the end), ``cross_cache`` (keys and values of the audio) and ``self_cache`` (of the text).
     """
 
     workload: Workload
     provider: str
     stored: dict[str, int]
     weights: int
-    runtime: int
-    self_cache: int
-    cross_cache: int
     activations: Activations
-    phases: dict[str, int]
+    phases: dict[str, dict[str, int]]
+
+    def phase_bytes(self, phase: str) -> int:
+        """Return the peak of the process, or of the card, in a phase."""
+        return sum(self.phases[phase].values())
 
     @property
     def peak(self) -> int:
         """The most that is needed at any time."""
-        return max(self.phases.values())
+        return max(map(self.phase_bytes, self.phases))
 
     @property
     def disk(self) -> int:
@@ -58,7 +57,8 @@ class Estimate:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
-        return asdict(self) | {"peak": self.peak, "disk": self.disk}
+        totals = {phase: self.phase_bytes(phase) for phase in self.phases}
+        return asdict(self) | {"phase_bytes": totals, "peak": self.peak, "disk": self.disk}
 
 
 def estimate(layout: Layout, work: Workload, *, threads: int = 2) -> Estimate:
@@ -72,36 +72,38 @@ def estimate(layout: Layout, work: Workload, *, threads: int = 2) -> Estimate:
     base = overhead(layout.plan.provider)
     alive = activations(layout, work, threads=threads)
     cross, own = cross_cache_bytes(layout, work), self_cache_bytes(layout, work)
-    encoder, decoder = resident(layout, "encoder"), resident(layout, "decoder")
-    largest = max(stored_bytes(layout, *one) for one in layout.modules())
-    # What the encoder hands on exists while its last projections are made; before that, its widest block.
-    widest = max(alive.log_mel, alive.encode, cross + alive.encode // 4)
-    arena = round(base.arena_slack * widest) if work.batch == 1 else cross + round(base.arena_slack * alive.encode)
-    text = own + alive.logits
+    weights = _held(layout)
+    largest = 0 if layout.offload == "layers" else max(stored_bytes(layout, *one) for one in layout.modules())
     start = base.imports_bytes + base.sessions_bytes
     running = start + base.first_run_bytes
-    held = {"encode": encoder + decoder, "decode": encoder + decoder, "load": encoder + decoder}
-    if layout.offload == "phase":
-        held = {"encode": encoder, "decode": decoder, "load": max(encoder, decoder)}
-    elif layout.offload == "layers":
-        streamed = _largest_part(layout)
-        held = dict.fromkeys(held, streamed)
-    load = start + held["load"] + (largest if layout.offload != "layers" else 0)
-    encode = running + held["encode"] + arena
-    prefill = running + held["decode"] + arena + text + alive.prefill
-    decode = running + held["decode"] + arena + text + alive.decode
-    phases = {"load": load, "encode": encode, "prefill": prefill, "decode": max(decode, prefill)}
+    # At the widest block nothing is handed on yet; when all is, the block before it has been freed, and its room is taken.
+    widest = round(base.arena_slack * max(alive.log_mel, alive.encode, cross + alive.encode // 4))
+    working = widest - cross if work.batch == 1 else round(base.arena_slack * alive.encode)
+    held = {"runtime": running, "activations": working, "cross_cache": cross}
+    text = {"weights": weights["decode"], "self_cache": own}
+    phases = {
+        "load": {"runtime": start, "weights": weights["load"], "activations": largest},
+        "encode": held | {"weights": weights["encode"]},
+        "prefill": held | text | {"activations": working + alive.prefill + alive.logits},
+        "decode": held | text | {"activations": working + max(alive.decode, alive.prefill) + alive.logits},
+    }
     return Estimate(
         workload=work,
         provider=layout.plan.provider,
         stored=stored_by_precision(layout),
-        weights=encoder + decoder,
-        runtime=base.bytes,
-        self_cache=own,
-        cross_cache=cross,
+        weights=resident(layout),
         activations=alive,
-        phases=phases,
+        phases={phase: {part: parts.get(part, 0) for part in PARTS} for phase, parts in phases.items()},
     )
+
+
+def _held(layout: Layout) -> dict[str, int]:
+    """Return the weights in memory in each phase."""
+    encoder, decoder = resident(layout, "encoder"), resident(layout, "decoder")
+    if layout.offload == "phase":
+        return {"load": max(encoder, decoder), "encode": encoder, "decode": decoder}
+    everything = _largest_part(layout) if layout.offload == "layers" else encoder + decoder
+    return dict.fromkeys(("load", "encode", "decode"), everything)
 
 
 def _largest_part(layout: Layout) -> int:

@@ -48,8 +48,8 @@ def _int8_dynamic(device: Device) -> str | None:
     if _DOT_PRODUCTS & set(device.isa):
         return None
     return (
-        f"{device.title}: without 8-bit dot products (VNNI, AMX, dotprod) int8_dynamic gains half of what it can, "
-        "and the sums of ONNX Runtime's 8-bit kernels can saturate"
+        f"{device.title}: without 8-bit dot products (VNNI, AMX, dotprod) int8_dynamic saves memory, not time: measure "
+        "whether it is faster than FP32"
     )
 
 

@@ -56,7 +56,20 @@ def write(tmp_path, monkeypatch):
 def test_every_device_that_people_ask_about_is_there():
     wanted = {
         *("jetson-agx-xavier", "jetson-agx-orin-32", "jetson-agx-orin-64", "jetson-orin-nano-8", "gtx-1080"),
-        *("rtx-3060", "rtx-3090", "rtx-4090", "t4", "a10", "l4", "a100-40", "a100-80", "h100", "h200", "cpu-milan-2"),
+        *(
+            "rtx-3060",
+            "rtx-3090",
+            "rtx-4090",
+            "t4",
+            "a10",
+            "l4",
+            "a100-40",
+            "a100-80",
+            "h100",
+            "h200",
+            "cpu-milan-2",
+            "raspberry-pi-5-4",
+        ),
     }
     assert wanted <= set(DEVICES)
     assert list(DEVICES) == device_names()

@@ -1,0 +1,94 @@
+"""Whether an artifact fits a device, at which batch, and which shipped recipe would."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from fastwhisper_compress.checkpoint.dims import Dims
+from fastwhisper_compress.memory.device import Device
+from fastwhisper_compress.memory.estimate import Estimate, estimate
+from fastwhisper_compress.memory.layout import Layout, lay_out
+from fastwhisper_compress.memory.runtime import CPU
+from fastwhisper_compress.memory.working_set import Workload
+from fastwhisper_compress.recipe.catalog import list_recipes
+from fastwhisper_compress.recipe.loader import load_recipe
+
+MOST_CLIPS = 1024  # a batch beyond this is asked of nobody
+
+
+@dataclass(frozen=True)
+class Option:
+    """A shipped recipe as an answer to a budget.
+
+    Attributes:
+        recipe: Its name.
+        disk: Bytes of its weight file.
+        peak: Bytes that it needs at the workload's batch.
+        largest_batch: Most clips at once that fit, 0 where not one does.
+        impossible: Why it cannot run on the device at all; None where it can.
+    """
+
+    recipe: str
+    disk: int
+    peak: int
+    largest_batch: int
+    impossible: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self)
+
+
+def budget_bytes(device: Device) -> int:
+    """Return what a model may take on a device: what is free now on this machine, or what a profile leaves."""
+    if device.available_bytes is not None:
+        return device.available_bytes
+    return device.memory_bytes - device.reserved_bytes
+
+
+def needed_bytes(found: Estimate, device: Device) -> int:
+    """Return what an estimate takes of a device: where a GPU shares the host's memory, the process counts too."""
+    host = CPU.bytes if device.kind == "cuda" and device.unified else 0
+    return found.peak + host
+
+
+def largest_batch(layout: Layout, work: Workload, device: Device, *, threads: int = 2) -> int:
+    """Return the most clips at once that fit a device, up to ``MOST_CLIPS``; 0 where one is too many."""
+
+    def fits(batch: int) -> bool:
+        found = estimate(layout, replace(work, batch=batch), threads=threads)
+        return needed_bytes(found, device) <= budget_bytes(device)
+
+    low, high = 0, 1
+    while high <= MOST_CLIPS and fits(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if middle <= MOST_CLIPS and fits(middle) else (low, middle)
+    return low
+
+
+def shipped_options(dims: Dims, work: Workload, device: Device, *, threads: int = 2) -> list[Option]:
+    """Try every shipped recipe on a model and a device, smallest first; those that cannot run there come last."""
+    found = []
+    for name in list_recipes():
+        loaded = load_recipe(name, (f"provider={device.kind}",))
+        if loaded.recipe.device is not None:  # a preset: one of the others, with a model and a device of its own
+            continue
+        layout = lay_out(loaded, dims)
+        need = estimate(layout, work, threads=threads)
+        impossible = why_not(layout)
+        batch = 0 if impossible else largest_batch(layout, work, device, threads=threads)
+        found.append(Option(name, need.disk, needed_bytes(need, device), batch, impossible))
+    return sorted(found, key=lambda one: (one.impossible is not None, one.peak, one.disk))
+
+
+def why_not(layout: Layout) -> str | None:
+    """Say why the layout's provider cannot run it, None if it can."""
+    dynamic = any(precision.scheme == "int8_dynamic" for precision in layout.plan.precision.values())
+    if layout.plan.provider == "cuda" and dynamic:
+        return "CUDA has no kernel for int8_dynamic"
+    if layout.plan.provider == "cuda" and layout.offload == "layers":
+        return "offload: layers streams weights on the CPU provider only"
+    return None

@@ -1,0 +1,212 @@
+"""The answer to "will it fit?": one model or recipe, one device, one workload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fastwhisper_compress.checkpoint.dims import Dims
+from fastwhisper_compress.checkpoint.known import n_parameters
+from fastwhisper_compress.checkpoint.peek import peek_dims
+from fastwhisper_compress.errors import ProviderError
+from fastwhisper_compress.memory.device import Device
+from fastwhisper_compress.memory.estimate import Estimate, estimate
+from fastwhisper_compress.memory.fit import (
+    MOST_CLIPS,
+    Option,
+    budget_bytes,
+    largest_batch,
+    needed_bytes,
+    shipped_options,
+    why_not,
+)
+from fastwhisper_compress.memory.hardware import find_device
+from fastwhisper_compress.memory.layout import lay_out
+from fastwhisper_compress.memory.roofline import Roofline, roofline
+from fastwhisper_compress.memory.runtime import overhead
+from fastwhisper_compress.memory.suitability import warnings_for
+from fastwhisper_compress.memory.training import TrainingEstimate, estimate_training
+from fastwhisper_compress.memory.working_set import Workload
+from fastwhisper_compress.recipe.catalog import list_recipes
+from fastwhisper_compress.recipe.loader import LoadedRecipe, load_recipe
+
+_SUFFIXES = (".yaml", ".yml")
+_PLAIN = "fp32"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the user wants to know.
+
+    Attributes:
+        target: A shipped recipe, a recipe file, or a model.
+        overrides: Settings that replace those of the recipe.
+        device: Name of a device; None takes the recipe's, or else this machine.
+        batch: Clips at once; None takes the recipe's.
+        audio_s: Seconds of each.
+        beam: Hypotheses kept of each.
+        tokens: Length of the text; None is the most the model can write.
+        train: Whether to estimate training too.
+    """
+
+    target: str
+    overrides: tuple[str, ...] = ()
+    device: str | None = None
+    batch: int | None = None
+    audio_s: float = 30.0
+    beam: int = 1
+    tokens: int | None = None
+    train: bool = False
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What was found.
+
+    Attributes:
+        model: Its id.
+        dims: Its dimensions.
+        recipe: The recipe that ``need`` is for.
+        device: Where it is to run.
+        work: What it is to do.
+        need: The estimate.
+        needed: Bytes of the device that it takes.
+        budget: Bytes that the device has for it.
+        largest: Most clips at once that fit; 0 where not one does.
+        options: What the shipped recipes need; empty where the question was about a recipe that fits.
+        roofline: What no tuning can beat.
+        warnings: Precisions that gain nothing on the device, and figures that are assumptions.
+        training: What a training step needs, if that was asked.
+        answer: One line.
+    """
+
+    model: str
+    dims: Dims
+    recipe: str
+    device: Device
+    work: Workload
+    need: Estimate
+    needed: int
+    budget: int
+    largest: int
+    options: tuple[Option, ...]
+    roofline: Roofline
+    warnings: tuple[str, ...]
+    training: TrainingEstimate | None
+    answer: str
+
+    @property
+    def fits(self) -> bool:
+        """Whether the device holds it at the batch that was asked for."""
+        return self.needed <= self.budget
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "answer": self.answer,
+            "fits": self.fits,
+            "needed_bytes": self.needed,
+            "budget_bytes": self.budget,
+            "largest_batch": self.largest,
+            "model": {"id": self.model, "parameters": n_parameters(self.dims), "dims": asdict(self.dims)},
+            "recipe": self.recipe,
+            "device": self.device.model_dump(mode="json"),
+            "estimate": self.need.to_json(),
+            "options": [one.to_json() for one in self.options],
+            "roofline": self.roofline.to_json(),
+            "warnings": list(self.warnings),
+            "training": None if self.training is None else self.training.to_json(),
+        }
+
+
+def make_plan(question: Question) -> MemoryPlan:
+    """Answer a question about memory, from dimensions alone.
+
+    Raises:
+        UsageError: An unknown device, or a batch, length or beam that means nothing.
+        ModelNotFoundError: No model whose dimensions are known here.
+        RecipeError: The recipe is not valid or does not fit the model.
+        ProviderError: The device cannot run the recipe.
+    """
+    of_recipe = question.target in list_recipes() or question.target.endswith(_SUFFIXES)
+    if of_recipe:
+        loaded = load_recipe(question.target, question.overrides)
+    else:
+        loaded = load_recipe(_PLAIN, (*question.overrides, f"model={question.target!r}"))
+    recipe = loaded.recipe
+    model, dims = peek_dims(recipe.model)
+    where = question.device or recipe.device or "auto"
+    place = "--device" if question.device or not recipe.device else loaded.where(("device",))
+    device = find_device(where, place=place, provider=recipe.provider)
+    if device.kind != recipe.provider:
+        loaded = load_recipe(loaded.path, (*loaded.overrides, f"provider={device.kind}"))
+    layout = lay_out(loaded, dims)
+    batch = recipe.batch_size if question.batch is None else question.batch
+    work = Workload(batch, question.audio_s, question.beam, question.tokens)
+    if of_recipe and (why := why_not(layout)):
+        raise ProviderError(
+            f"{recipe.name} cannot run on {device.title}: {why}",
+            place=question.target,
+            remedy=f"choose another recipe: `plan {model} --device {device.name}` compares them",
+        )
+    threads = loaded.recipe.threads or 2
+    need = estimate(layout, work, threads=threads)
+    needed, budget = needed_bytes(need, device), budget_bytes(device)
+    largest = largest_batch(layout, work, device, threads=threads)
+    options: tuple[Option, ...] = ()
+    if not of_recipe or needed > budget:
+        options = tuple(shipped_options(dims, work, device, threads=threads))
+    return MemoryPlan(
+        model=model,
+        dims=dims,
+        recipe=recipe.name,
+        device=device,
+        work=work,
+        need=need,
+        needed=needed,
+        budget=budget,
+        largest=largest,
+        options=options,
+        roofline=roofline(layout, work, device),
+        warnings=(*warnings_for(device, _schemes(loaded)), *_assumed(device)),
+        training=estimate_training(dims, work, amp=_amp(device)) if question.train else None,
+        answer=_answer(recipe.name, work, largest, options, needed=needed, budget=budget),
+    )
+
+
+def _answer(recipe: str, work: Workload, largest: int, options: Sequence[Option], *, needed: int, budget: int) -> str:
+    has = f"needs {_gb(needed)} of {_gb(budget)} at batch {work.batch}"
+    most = f"{MOST_CLIPS} and more" if largest >= MOST_CLIPS else str(largest)
+    if needed <= budget:
+        return f"fits: {recipe} {has}; the largest batch is {most}"
+    # The least compressed that fits as asked; failing that, whatever fits most clips.
+    whole = [one for one in options if one.largest_batch >= work.batch]
+    if whole:
+        best = max(whole, key=lambda one: one.peak)
+        return f"does not fit: {recipe} {has}; fits with {best.recipe} at batch {work.batch} ({_gb(best.peak)})"
+    if largest:
+        return f"does not fit: {recipe} {has}; fits at batch {largest}"
+    part = max(options, key=lambda one: one.largest_batch, default=None)
+    if part is not None and part.largest_batch:
+        return f"does not fit: {recipe} {has}; fits with {part.recipe} at batch {part.largest_batch}"
+    return f"does not fit: {recipe} {has}, and no shipped recipe fits even at batch 1"
+
+
+def _schemes(loaded: LoadedRecipe) -> list[str]:
+    return [pass_.pass_ for pass_ in loaded.recipe.active if pass_.stage == "precision"]
+
+
+def _assumed(device: Device) -> list[str]:
+    if overhead(device.kind).measured:
+        return []
+    what = "what the runtime itself takes on a GPU, and its allocator's slack, are assumptions"
+    return [f"{device.title}: {what}: no such machine has been measured yet"]
+
+
+def _amp(device: Device) -> bool:
+    return device.kind == "cuda" and bool(device.fast_fp16)
+
+
+def _gb(n: int) -> str:
+    return f"{n / 1e9:.2f} GB" if n >= 1e8 else f"{n / 1e6:.0f} MB"

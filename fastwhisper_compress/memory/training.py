@@ -1,0 +1,109 @@
+"""Memory of training a Whisper in torch: weights, gradients, optimiser, and the activations kept for the backward pass.
+
+Activations are counted in tensors of the residual stream's size that transformers' Whisper (SDPA attention) saves for
+the backward pass. The counts were taken with ``torch.autograd.graph.saved_tensors_hooks``; a test takes them again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fastwhisper_compress.checkpoint.dims import Dims
+from fastwhisper_compress.checkpoint.known import n_parameters
+from fastwhisper_compress.memory.working_set import MAX_AUDIO_S, Workload
+
+_FP32 = 4
+_ADAM_MOMENTS = 2
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """Saved tensors of a layer, in residual streams of its own length, and of the stream's ends.
+
+    Attributes:
+        layer: Of an encoder layer, feed-forward aside.
+        text_layer: Of a decoder layer, likewise.
+        crossing: Of a decoder layer, in residual streams of the audio: keys and values.
+        hidden: Behind fc1 and behind GELU, for each ``d_model`` of the feed-forward's width.
+        stem: Convolutions and the encoder's end, in residual streams of the audio.
+        logits: Copies of the scores.
+    """
+
+    layer: float
+    text_layer: float
+    crossing: float
+    hidden: float
+    stem: float
+    logits: float
+
+
+_SAVED = {
+    "fp32": _Saved(9.05, 14.08, 2.0, 2.0, 7.2, 1.0),
+    # Autocast: half of most, but layer norms and the residual stream stay FP32 and the logits are kept twice.
+    "amp": _Saved(6.55, 9.58, 2.0, 1.0, 3.4, 2.0),
+}
+
+
+@dataclass(frozen=True)
+class TrainingEstimate:
+    """What a training step needs, in bytes.
+
+    Attributes:
+        weights: FP32 parameters, and their half-precision copies under autocast.
+        gradients: FP32.
+        optimiser: AdamW's two moments, FP32.
+        activations: Kept for the backward pass, every layer's.
+        activations_checkpointed: The same with gradient checkpointing: each layer's input, and one layer in full.
+        loss: Scores, their softmax and their gradient at the turn from forward to backward.
+    """
+
+    weights: int
+    gradients: int
+    optimiser: int
+    activations: int
+    activations_checkpointed: int
+    loss: int
+
+    def peak(self, *, checkpointing: bool) -> int:
+        """Return the most that is needed at any time, the framework itself aside."""
+        kept = self.activations_checkpointed if checkpointing else self.activations
+        return self.weights + self.gradients + self.optimiser + kept + self.loss
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self) | {
+            "peak": self.peak(checkpointing=False),
+            "peak_checkpointed": self.peak(checkpointing=True),
+        }
+
+
+def estimate_training(dims: Dims, work: Workload, *, amp: bool) -> TrainingEstimate:
+    """Estimate a step of AdamW on all parameters.
+
+    Args:
+        dims: The model; pruning happens before training or not at all.
+        work: Batch, seconds of audio and tokens of text of each step.
+        amp: Whether the forward pass runs under autocast.
+    """
+    saved = _SAVED["amp" if amp else "fp32"]
+    length = max(1, round(dims.n_audio_ctx * work.audio_s / MAX_AUDIO_S))
+    tokens = dims.n_text_ctx if work.tokens is None else min(work.tokens, dims.n_text_ctx)
+    audio = work.batch * length * dims.d_model * _FP32
+    text = work.batch * tokens * dims.d_model * _FP32
+    encoder = round((saved.layer + saved.hidden * dims.encoder_ffn / dims.d_model) * audio)
+    decoder = round((saved.text_layer + saved.hidden * dims.decoder_ffn / dims.d_model) * text + saved.crossing * audio)
+    ends = round(saved.stem * audio) + work.batch * 2 * length * dims.n_mels * _FP32
+    scores = work.batch * tokens * dims.n_vocab * _FP32
+    parameters = n_parameters(dims)
+    kept_logits = round(saved.logits * scores)
+    return TrainingEstimate(
+        weights=parameters * (_FP32 + 2 * amp),
+        gradients=parameters * _FP32,
+        optimiser=_ADAM_MOMENTS * parameters * _FP32,
+        activations=ends + kept_logits + dims.encoder_layers * encoder + dims.decoder_layers * decoder,
+        activations_checkpointed=(
+            ends + kept_logits + dims.encoder_layers * audio + dims.decoder_layers * text + max(encoder, decoder)
+        ),
+        loss=2 * scores,
+    )
