@@ -11,6 +11,9 @@ import re
 
 from fastwhisper_compress.checkpoint.dims import Dims, tensor_shapes
 
+# The hub's own rules: owner/name, neither two dashes nor two dots in a row.
+HUB_ID = re.compile(r"(?!.*(--|\.\.))(?=.{1,96}$)\w[\w.-]*/\w[\w.-]*(?<![.-])", re.ASCII)
+
 _ENGLISH, _MULTILINGUAL, _WITH_CANTONESE = 51_864, 51_865, 51_866  # sizes of vocabularies
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastwhisper_compress.checkpoint.dims import Dims
-from fastwhisper_compress.checkpoint.known import KNOWN, model_id
+from fastwhisper_compress.checkpoint.known import HUB_ID, KNOWN, model_id
 from fastwhisper_compress.errors import ModelNotFoundError, UnsafeInputError
 
 _CONFIG, _CTRANSLATE2 = "config.json", "model.bin"
@@ -38,7 +38,7 @@ def peek_dims(model: str) -> tuple[str, Dims]:
     identifier = model_id(model)
     if identifier in KNOWN:
         return identifier, KNOWN[identifier]
-    if "/" in identifier and (folder := _cached(identifier)) is not None:
+    if HUB_ID.fullmatch(identifier) and (folder := _cached(identifier)) is not None:
         return identifier, _of_folder(folder)
     nearest = difflib.get_close_matches(identifier, KNOWN, n=1, cutoff=0.7)
     raise ModelNotFoundError(

@@ -11,13 +11,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from fastwhisper_compress.checkpoint.known import model_id
+from fastwhisper_compress.checkpoint.known import HUB_ID, model_id
 from fastwhisper_compress.checkpoint.safe_load import read_json
 from fastwhisper_compress.checkpoint.wheels import PACKAGES, find_weights
 from fastwhisper_compress.errors import HubUnavailableError, ModelNotFoundError, UsageError
 
-# The hub's own rules: owner/name, neither two dashes nor two dots in a row.
-_HUB_ID = re.compile(r"(?!.*(--|\.\.))(?=.{1,96}$)\w[\w.-]*/\w[\w.-]*(?<![.-])", re.ASCII)
 _REVISION = re.compile(r"(?!.*\.\.)\w[\w./-]{0,255}", re.ASCII)
 _FILE_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".onnx", ".json", ".yaml")
 
@@ -49,7 +47,7 @@ def find_model(model: str, *, revision: str | None, offline: bool) -> tuple[Path
             )
         return path, model, None
     identifier = model_id(model)
-    if not _HUB_ID.fullmatch(identifier) or identifier.lower().endswith(_FILE_SUFFIXES):
+    if not HUB_ID.fullmatch(identifier) or identifier.lower().endswith(_FILE_SUFFIXES):
         raise ModelNotFoundError(
             "no such file or folder",
             place=model,

@@ -17,9 +17,16 @@ from fastwhisper_compress.recipe import (
 FIRST_LINE = "# yaml-language-server: $schema=recipe.schema.json"
 
 
+PRESETS = {
+    "edge_tiny": ("openai/whisper-tiny.en", "cpu", 1),
+    "service_small": ("openai/whisper-small", "cuda", 8),
+    "bulk_large": ("openai/whisper-large-v3", "cuda", 16),
+}
+
+
 def test_the_shipped_recipes():
     eights = ["int8_attn_fp16", "int8_dynamic", "int8_elastic", "int8_smooth", "int8_weight_only"]
-    assert list(list_recipes()) == ["fp16", "fp32", "int4_weight_only", *eights, "prune_l1_20"]
+    assert set(list_recipes()) == {"fp16", "fp32", "int4_weight_only", *eights, "prune_l1_20", *PRESETS}
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -29,13 +36,15 @@ def test_each_names_its_schema_itself_and_its_purpose(name):
     assert path.read_text(encoding="utf-8").splitlines()[0] == FIRST_LINE
     assert recipe.name == name
     assert len(recipe.description) > 80
-    assert (recipe.model, recipe.suite, recipe.provider) == ("openai/whisper-tiny.en", "demo", "cpu")
+    model, provider, batch = PRESETS.get(name, ("openai/whisper-tiny.en", "cpu", 1))
+    assert (recipe.model, recipe.suite, recipe.provider, recipe.batch_size) == (model, "demo", provider, batch)
+    assert (recipe.device is not None) == (name in PRESETS)
     assert [pass_.pass_ for pass_ in recipe.passes].count("fuse") == 1
 
 
-def claims(name, modules):
-    loaded = load_recipe(name)
-    pairs = zip(loaded.recipe.passes, check_against(loaded, modules), strict=True)
+def claims(name, modules, *overrides):
+    loaded = load_recipe(name, overrides)
+    pairs = zip(loaded.recipe.active, check_against(loaded, modules), strict=True)
     return {path: pass_ for pass_, paths in pairs if pass_.stage == "precision" for path in paths}
 
 
@@ -78,3 +87,13 @@ def test_the_schema_tells_editors_what_the_loader_holds_recipes_to():
         assert definition["required"][0] == "pass"
     for definition in [schema, *schema["$defs"].values()]:
         assert all(key == "pass" or "description" in value for key, value in definition["properties"].items())
+
+
+@pytest.mark.parametrize("provider", ["cpu", "cuda"])
+def test_the_service_has_a_precision_for_every_weight_on_either_provider(modules, provider):
+    weights = {m.path for m in modules if m.kind in {"linear", "embedding", "conv", "positions"}}
+    claimed = claims("service_small", modules, f"provider={provider}")
+    assert set(claimed) == weights
+    assert {pass_.pass_ for pass_ in claimed.values()} <= (
+        {"fp16"} if provider == "cuda" else {"int8_dynamic", "weight_only", "fp16"}
+    )
