@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastwhisper_compress.checkpoint.dims import Dims, Module, modules, tensor_shapes
-from fastwhisper_compress.emit.precision import Plan, Precision
+from fastwhisper_compress.emit.precision import Plan, Precision, Provider
 from fastwhisper_compress.passes.precisions import assigned
 from fastwhisper_compress.passes.shrink import channels_left, heads_left
 from fastwhisper_compress.recipe.check import check_against
 from fastwhisper_compress.recipe.loader import LoadedRecipe
-from fastwhisper_compress.recipe.schema import Fuse, Prune
+from fastwhisper_compress.recipe.schema import PASSES, BasePass, Fuse, Prune
+from fastwhisper_compress.recipe.selectors import select
 
 Shape = tuple[int, ...]
 
@@ -54,18 +56,38 @@ def lay_out(loaded: LoadedRecipe, dims: Dims) -> Layout:
         RecipeError: A pattern matches nothing, or two precisions claim one module.
     """
     recipe = loaded.recipe
+    pairs = zip(recipe.active, check_against(loaded, modules(dims)), strict=True)
+    return _laid_out(dims, pairs, recipe.provider, recipe.offload)
+
+
+def layout_of(manifest: Mapping[str, Any], *, offload: str | None = None) -> Layout:
+    """Return what an artifact is, from its ``manifest.json``.
+
+    Args:
+        manifest: Its contents.
+        offload: How it is run; None is as its recipe says.
+    """
+    dims, provider = Dims(**manifest["model"]["dims"]), manifest["provider"]
+    passes = [PASSES[one["pass"]].model_validate(one) for one in manifest["passes"]]
+    pairs = [(one, select(one, modules(dims))) for one in passes]
+    return _laid_out(dims, pairs, provider, offload or manifest["offload"])
+
+
+def _laid_out(
+    dims: Dims, pairs: Iterable[tuple[BasePass, tuple[str, ...]]], provider: Provider, offload: str
+) -> Layout:
     shapes = tensor_shapes(dims)
     precision: dict[str, Precision] = {}
     fuse: set[str] = set()
-    for pass_, paths in zip(recipe.active, check_against(loaded, modules(dims)), strict=True):
+    for pass_, paths in pairs:
         if isinstance(pass_, Fuse):
             fuse.update(paths)
         elif isinstance(pass_, Prune):
             for path in paths:
                 shapes |= _pruned(shapes, dims, path, pass_)
         elif pass_.stage == "precision":
-            precision |= assigned(pass_, paths, recipe.provider)[0]
-    return Layout(dims, shapes, Plan(precision, frozenset(fuse), recipe.provider), recipe.offload)
+            precision |= assigned(pass_, paths, provider)[0]
+    return Layout(dims, shapes, Plan(precision, frozenset(fuse), provider), offload)
 
 
 def _pruned(shapes: dict[str, Shape], dims: Dims, path: str, pass_: Prune) -> dict[str, Shape]:

@@ -96,8 +96,7 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
     with clock.step("open checkpoint"):
         report("open checkpoint", 0, 1)
         checkpoint = open_checkpoint(recipe.model, revision=recipe.revision, offline=request.offline)
-        parts = modules(checkpoint.dims)
-        orders = [_order(one, parts, margin_s(one, checkpoint)) for one in (_baseline(recipe.provider), loaded)]
+        orders = [order_of(one, checkpoint) for one in (_baseline(recipe.provider), loaded)]
     with clock.step("load suite"):
         report("load suite", 0, 1)
         suite = load_suite(recipe.suite, limit=request.limit, offline=request.offline)
@@ -212,16 +211,21 @@ def _baseline(provider: str) -> LoadedRecipe:
     return load_recipe(_BASELINE_RECIPE, (f"provider={provider}",))
 
 
-def _order(loaded: LoadedRecipe, parts: Sequence[Any], margin: float | None) -> Order:
+def order_of(loaded: LoadedRecipe, checkpoint: Checkpoint) -> Order:
+    """Return what a recipe orders of a checkpoint; the calibration, if it needs one, is still to be chosen.
+
+    Raises:
+        RecipeError: The recipe does not fit the model.
+    """
     recipe = loaded.recipe
     gate = None if recipe.gate is None else recipe.gate.token_agreement
     return Order(
         passes=tuple(recipe.active),
-        selections=check_against(loaded, parts),
+        selections=check_against(loaded, modules(checkpoint.dims)),
         provider=recipe.provider,
         seed=recipe.seed,
         gate=gate,
-        margin_s=margin,
+        margin_s=margin_s(loaded, checkpoint),
         batch_size=recipe.batch_size,
         offload=recipe.offload,
     )
