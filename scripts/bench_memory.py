@@ -193,11 +193,9 @@ def table(header: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     ]
     worst = max(rows, key=lambda row: abs(row["error_without_runtime"]))
     within = sum(abs(row["error_without_runtime"]) <= 0.15 for row in rows)
-    lines += [
-        "",
-        f"{within} of {len(rows)} cells are within 15 %; the worst is {worst['model']} {worst['recipe']} at batch "
-        f"{worst['batch']}, {worst['phase']}: {100 * worst['error_without_runtime']:+.0f} %.",
-    ]
+    where = f"{worst['model']} {worst['recipe']} at batch {worst['batch']}, {worst['phase']}"
+    off = f"{100 * worst['error_without_runtime']:+.0f} %"
+    lines += ["", f"{within} of {len(rows)} cells are within 15 %; the worst is {where}: {off}."]
     return "\n".join(lines) + "\n"
 
 
