@@ -5,10 +5,39 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
 _KIB = 1024
+_FIELDS = ("VmRSS", "VmHWM", "RssAnon", "RssFile")
+
+
+@dataclass(frozen=True)
+class Resident:
+    """What a process holds in memory at one moment.
+
+    Attributes:
+        rss_bytes: All of it.
+        peak_bytes: The most since the process began or the kernel's mark was last reset.
+        anon_bytes: What it wrote itself; None where the system does not tell.
+        file_bytes: Pages of mapped files, such as weights and libraries; None where the system does not tell.
+    """
+
+    rss_bytes: int
+    peak_bytes: int
+    anon_bytes: int | None
+    file_bytes: int | None
+
+
+def resident() -> Resident:
+    """Look at all of it at once."""
+    try:
+        lines = _STATUS.read_text().splitlines()
+    except OSError:
+        return Resident(resident_bytes(), peak_resident_bytes(), None, None)
+    kib = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines) if name in _FIELDS}
+    return Resident(*(kib[name] * _KIB for name in _FIELDS))
 
 
 def resident_bytes() -> int:
@@ -58,9 +87,13 @@ class VideoMemory:
         self._start = self._used()
         self._peak = self._start
 
-    def sample(self) -> None:
-        """Look once."""
-        self._peak = max(self._peak, self._used())
+    def sample(self) -> int | None:
+        """Look once; return what is in use above the start, or None where there is no driver to ask."""
+        if self._nvml is None:
+            return None
+        used = self._used()
+        self._peak = max(self._peak, used)
+        return max(0, used - self._start)
 
     @property
     def peak_bytes(self) -> int | None:

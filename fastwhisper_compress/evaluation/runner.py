@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastwhisper_compress.errors import AudioError, FastWhisperError, ResourceError
-from fastwhisper_compress.evaluation.memory_probe import VideoMemory, peak_resident_bytes, resident_bytes
+from fastwhisper_compress.evaluation.memory_probe import VideoMemory, resident_bytes
+from fastwhisper_compress.evaluation.memory_trace import MemoryTrace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,6 +155,7 @@ def main(spec_path: Path, emit: Emit) -> int:
 
 def _measure(spec: Mapping[str, Any], emit: Emit) -> None:
     video = VideoMemory() if spec["provider"] == "cuda" else None
+    trace = MemoryTrace(video)
     from fastwhisper_compress.runtime import load_artifact
     from fastwhisper_compress.runtime.audio import MAX_CLIP_S, read_audio
     from fastwhisper_compress.runtime.session import import_onnxruntime
@@ -164,15 +166,16 @@ def _measure(spec: Mapping[str, Any], emit: Emit) -> None:
 
         import_openvino()
     rss_imports = resident_bytes()
+    trace("load")
     start = time.perf_counter()
     transcriber = load_artifact(Path(spec["artifact"]), threads=spec["threads"], backend=spec["backend"])
     load_s = time.perf_counter() - start
     rss_after_load = resident_bytes()
+    trace("idle")
+    transcriber.on_phase = trace
     utterances = spec["utterances"]
 
     def after_each(done: int) -> None:
-        if video:
-            video.sample()
         emit({"event": "progress", "done": done, "of": len(utterances)})
 
     read_clip = partial(read_audio, max_s=MAX_CLIP_S)
@@ -183,9 +186,10 @@ def _measure(spec: Mapping[str, Any], emit: Emit) -> None:
             "load_s": load_s,
             "rss_imports_bytes": rss_imports,
             "rss_after_load_bytes": rss_after_load,
-            "peak_rss_bytes": peak_resident_bytes(),
+            "peak_rss_bytes": trace.peak_rss_bytes,
             "peak_vram_bytes": video.peak_bytes if video else None,
             "resumed_rows": resumed,
+            "trace": trace.finish(),
         }
     )
 
