@@ -57,13 +57,14 @@ class MemoryTrace:
 
     Attributes:
         method: How the peaks were found.
+        peak_rss_bytes: Peak resident set size of the process up to the end of the last phase that ended.
         video: GPU memory to watch too; set it before anything lies there.
     """
 
     def __init__(self, video: VideoMemory | None = None, *, clear_refs: Path = CLEAR_REFS) -> None:
         self.video = video
-        self._peak = peak_resident_bytes()  # before the mark is reset for the first time
-        self._phases = {"imports": PhaseMemory("imports", peak_rss_bytes=self._peak)}
+        self.peak_rss_bytes = peak_resident_bytes()  # before the mark is reset for the first time
+        self._phases = {"imports": PhaseMemory("imports", peak_rss_bytes=self.peak_rss_bytes)}
         self._reset = _open_reset(clear_refs)
         self.method = SAMPLED if self._reset is None else EXACT
         self._start = time.perf_counter()
@@ -81,11 +82,6 @@ class MemoryTrace:
             if phase == "idle" and self._entries("encode") >= _DETAIL_BATCHES and self._timeline.detail_s is None:
                 self._timeline.detail_s = end.t_s
             self._begin(phase, end)
-
-    @property
-    def peak_rss_bytes(self) -> int:
-        """Peak resident set size of the process, whichever phase it was in."""
-        return max(self._peak, peak_resident_bytes())
 
     def finish(self) -> dict[str, Any]:
         """End the last phase and return everything, as JSON."""
@@ -134,7 +130,7 @@ class MemoryTrace:
             file_bytes=now.file_bytes,
             peak_vram_bytes=max([*vram, known.peak_vram_bytes or 0]) if vram else None,
         )
-        self._peak = max(self._peak, peak)
+        self.peak_rss_bytes = max(self.peak_rss_bytes, peak, now.peak_bytes)
         self._timeline.extend(with_peak(self._points, end.t_s, peak))
         return end
 

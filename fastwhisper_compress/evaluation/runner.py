@@ -180,6 +180,7 @@ def _measure(spec: Mapping[str, Any], emit: Emit) -> None:
 
     read_clip = partial(read_audio, max_s=MAX_CLIP_S)
     resumed = transcribe_all(transcriber, read_clip, utterances, Path(spec["rows_path"]), after_each=after_each)
+    traced = trace.finish()
     emit(
         {
             "event": "measurement",
@@ -189,7 +190,7 @@ def _measure(spec: Mapping[str, Any], emit: Emit) -> None:
             "peak_rss_bytes": trace.peak_rss_bytes,
             "peak_vram_bytes": video.peak_bytes if video else None,
             "resumed_rows": resumed,
-            "trace": trace.finish(),
+            "trace": traced,
         }
     )
 

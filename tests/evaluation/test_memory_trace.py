@@ -27,9 +27,8 @@ def traced(body, clear_refs="/proc/self/clear_refs"):
         "def fill(megabytes): return b'x' * (megabytes * 1_000_000)\n"
         f"trace = MemoryTrace(clear_refs=Path({str(clear_refs)!r}))\n"
         f"{textwrap.dedent(body)}\n"
-        "peak = trace.peak_rss_bytes\n"
         "heavy = sorted({'numpy', 'psutil', 'onnxruntime', 'torch'} & set(sys.modules))\n"
-        "print(json.dumps([trace.finish(), peak, heavy]))\n"
+        "print(json.dumps([trace.finish(), trace.peak_rss_bytes, heavy]))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found, peak, heavy = json.loads(done.stdout)
@@ -68,8 +67,8 @@ def test_a_peak_from_before_the_trace_belongs_to_the_imports():
     code = (
         "early = b'x' * 150_000_000; del early\n"
         "from fastwhisper_compress.evaluation.memory_trace import MemoryTrace\n"
-        "trace = MemoryTrace(); trace('load'); peak = trace.peak_rss_bytes\n"
-        "print(peak, *(one['peak_rss_bytes'] for one in trace.finish()['phases']))"
+        "trace = MemoryTrace(); trace('load')\n"
+        "print(trace.peak_rss_bytes, *(one['peak_rss_bytes'] for one in trace.finish()['phases']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     whole, imports, load = map(int, done.stdout.split())
