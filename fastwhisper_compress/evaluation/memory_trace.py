@@ -7,7 +7,6 @@ Elsewhere a thread looks every 10 ms, and the trace says so.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
@@ -16,14 +15,13 @@ from typing import Any
 
 from fastwhisper_compress.evaluation.allocators import malloc_statistics, torch_memory
 from fastwhisper_compress.evaluation.memory_probe import (
+    CLEAR_REFS,
+    ProcessMemory,
     VideoMemory,
     peak_resident_bytes,
-    resident,
-    resident_bytes,
 )
 from fastwhisper_compress.evaluation.memory_timeline import MOST_IN_DETAIL, Point, Timeline, thin, with_peak
 
-CLEAR_REFS = Path("/proc/self/clear_refs")
 EXACT, SAMPLED = "kernel high-water mark", "sampled every 10 ms"
 _SAMPLE_S = 0.01  # where sampling is all there is
 _DETAIL_S = 0.02  # for the curve alone
@@ -65,13 +63,13 @@ class MemoryTrace:
         self.video = video
         self.peak_rss_bytes = peak_resident_bytes()  # before the mark is reset for the first time
         self._phases = {"imports": PhaseMemory("imports", peak_rss_bytes=self.peak_rss_bytes)}
-        self._reset = _open_reset(clear_refs)
-        self.method = SAMPLED if self._reset is None else EXACT
+        self._process = ProcessMemory(clear_refs)
+        self.method = EXACT if self._process.resets else SAMPLED
         self._start = time.perf_counter()
         self._timeline = Timeline()
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._begin("imports", self._look(resident_bytes(), 0))
+        self._stop = False
+        self._begin("imports", self._look(self._process.rss_bytes(), 0))
         self._sampler = threading.Thread(target=self._sample, name="memory-trace", daemon=True)
         self._sampler.start()
 
@@ -83,14 +81,24 @@ class MemoryTrace:
                 self._timeline.detail_s = end.t_s
             self._begin(phase, end)
 
+    def begin_load(self, backend: str) -> None:
+        """Import what runs the model, which would count as memory of the model otherwise, and begin the phase ``load``."""
+        from fastwhisper_compress.runtime.session import import_onnxruntime
+
+        import_onnxruntime()
+        if backend == "openvino":
+            from fastwhisper_compress.runtime.openvino_encoder import import_openvino
+
+            import_openvino()
+        self("load")
+
     def finish(self) -> dict[str, Any]:
         """End the last phase and return everything, as JSON."""
-        self._stop.set()
+        self._stop = True
         self._sampler.join()
         end = self._end()
         self._timeline.extend([end])
-        if self._reset is not None:
-            os.close(self._reset)
+        self._process.close()
         points = self._timeline.points
         return {
             "method": self.method,
@@ -110,15 +118,15 @@ class MemoryTrace:
         self._phases[phase] = replace(known, entries=known.entries + 1)
         self._phase = phase
         self._points = [at._replace(phase=list(self._phases).index(phase))]
-        if self._reset is not None:
-            os.pwrite(self._reset, b"5", 0)
+        if self.method == EXACT:
+            self._process.reset_peak()
 
     def _end(self) -> Point:
-        now = resident()
+        now = self._process.look()
         begin = self._points[0]
         end = self._look(now.rss_bytes, begin.phase)
         seen = max(point.rss_bytes for point in (*self._points, end))
-        peak = seen if self._reset is None else max(seen, now.peak_bytes)
+        peak = max(seen, now.peak_bytes) if self.method == EXACT else seen
         known = self._phases[self._phase]
         vram = [one.vram_bytes for one in (*self._points, end) if one.vram_bytes is not None]
         self._phases[self._phase] = replace(
@@ -141,12 +149,13 @@ class MemoryTrace:
 
     def _sample(self) -> None:
         """Look again and again: all the time where peaks come from it, else for as long as the curve is detailed."""
-        every_s = _SAMPLE_S if self._reset is None else _DETAIL_S
-        while not self._stop.wait(every_s):
+        every_s = _DETAIL_S if self.method == EXACT else _SAMPLE_S
+        while not self._stop:
+            time.sleep(every_s)  # waiting for an event costs several times as much
             with self._lock:
-                if self._reset is not None and self._timeline.detail_s is not None:
+                if self.method == EXACT and self._timeline.detail_s is not None:
                     return
-                self._points.append(self._look(resident_bytes(), self._points[0].phase))
+                self._points.append(self._look(self._process.rss_bytes(), self._points[0].phase))
                 if len(self._points) > _ROOM:
                     self._points = [self._points[0], *thin(self._points[1:], MOST_IN_DETAIL)]
 
@@ -159,17 +168,3 @@ class MemoryTrace:
         if first is None or first.anon_bytes is None or last.anon_bytes is None:
             return None
         return last.anon_bytes - first.anon_bytes
-
-
-def _open_reset(path: Path) -> int | None:
-    """Open the file that resets the kernel's high-water mark, or return None where there is none or it has no effect."""
-    try:
-        file = os.open(path, os.O_WRONLY)
-    except OSError:
-        return None
-    try:
-        os.pwrite(file, b"5", 0)
-    except OSError:
-        os.close(file)
-        return None
-    return file

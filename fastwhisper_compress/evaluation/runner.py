@@ -158,15 +158,9 @@ def _measure(spec: Mapping[str, Any], emit: Emit) -> None:
     trace = MemoryTrace(video)
     from fastwhisper_compress.runtime import load_artifact
     from fastwhisper_compress.runtime.audio import MAX_CLIP_S, read_audio
-    from fastwhisper_compress.runtime.session import import_onnxruntime
 
-    import_onnxruntime()  # imported only when first used, it would count as memory of the model
-    if spec["backend"] == "openvino":
-        from fastwhisper_compress.runtime.openvino_encoder import import_openvino
-
-        import_openvino()
+    trace.begin_load(spec["backend"])
     rss_imports = resident_bytes()
-    trace("load")
     start = time.perf_counter()
     transcriber = load_artifact(Path(spec["artifact"]), threads=spec["threads"], backend=spec["backend"])
     load_s = time.perf_counter() - start
