@@ -119,15 +119,19 @@ def _held(sides: tuple[Memory, Memory]) -> Table:
         "What memory is made of",
         ("", "FP32", "Candidate"),
         tuple((name, *(or_none(column[name]) for column in columns)) for name in names),
+        note="How many pages of mapped files are resident is the kernel's choice and differs from run to run; it can take them "
+        "back. What the process wrote is the same each time.",
     )
 
 
 def _held_by(trace: MemoryTraceInfo | None) -> dict[str, int | None]:
-    load = trace.phase("load") if trace else None
+    load, idle = (trace.phase("load"), trace.phase("idle")) if trace else (None, None)
     waste = trace.fragmentation if trace else None
     return {
         "After load: pages of mapped files (weights, libraries)": load.file_bytes if load else None,
         "After load: written by the process": load.anon_bytes if load else None,
+        "After the last clip: pages of mapped files": idle.file_bytes if idle else None,
+        "After the last clip: written by the process": idle.anon_bytes if idle else None,
         "Kept for the next clip (growth since load)": waste.kept_since_load_bytes if waste else None,
         "Resident in the C allocator at the end, but unused": waste.malloc.unused_resident_bytes
         if waste and waste.malloc

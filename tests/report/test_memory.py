@@ -37,6 +37,8 @@ def test_what_memory_is_made_of():
     assert list(found.values()) == [
         ("40.0 MB", "40.0 MB"),
         ("331.2 MB", "217.7 MB"),
+        ("40.0 MB", "40.0 MB"),
+        ("341.2 MB", "227.7 MB"),
         ("43.1 MB", "43.1 MB"),
         ("1.0 MB", "1.0 MB"),
     ]
