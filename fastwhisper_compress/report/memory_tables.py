@@ -120,7 +120,7 @@ def _held(sides: tuple[Memory, Memory]) -> Table:
         ("", "FP32", "Candidate"),
         tuple((name, *(or_none(column[name]) for column in columns)) for name in names),
         note="How many pages of mapped files are resident is the kernel's choice and differs from run to run; it can take them "
-        "back. What the process wrote is the same each time.",
+        "back. What the process wrote varies less.",
     )
 
 
