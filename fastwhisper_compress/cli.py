@@ -190,6 +190,11 @@ def evaluate(
         f"speed {figures['rtfx']:.1f} x real time, load {figures['load_s']:.2f} s, "
         f"peak RSS {memory['peak_rss_bytes'] / 1e6:.1f} MB, {figures['threads']} threads"
     )
+    typer.echo("\n".join(console.memory_lines(memory["trace"])))
+    if figures["resumed_rows"]:
+        typer.echo(
+            f"memory is that after the first {figures['resumed_rows']} utterances, where it was resumed", err=True
+        )
     for failure in figures["failed"]:
         typer.echo(f"failed: {failure['id']}: {failure['error']}", err=True)
 
@@ -203,14 +208,29 @@ def transcribe(
     provider: OwnProvider = None,
     backend: OwnBackend = Backend.ONNXRUNTIME,
     threads: Threads = None,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Show peak memory and time of each phase on stderr.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Transcribe audio files with an artifact."""
+    from fastwhisper_compress.evaluation.memory_probe import VideoMemory
+    from fastwhisper_compress.evaluation.memory_trace import MemoryTrace
+
+    trace = MemoryTrace() if memory else None
     from fastwhisper_compress.errors import AudioError, BackendError
     from fastwhisper_compress.runtime import load_artifact
     from fastwhisper_compress.runtime.audio import MAX_CLIP_S, SAMPLE_RATE, read_audio
+    from fastwhisper_compress.runtime.manifest import read_manifest
 
+    if trace:
+        if read_manifest(artifact, provider).provider == "cuda":
+            trace.video = VideoMemory()
+        trace.begin_load(backend)
     model = load_artifact(artifact, threads=threads, provider=provider, backend=backend)
+    if trace:
+        trace("idle")
+        model.on_phase = trace
     rows: list[dict[str, Any]] = []
     failures: list[FastWhisperError] = []
     for file in files:
@@ -226,8 +246,13 @@ def transcribe(
         rows.append({"file": str(file), "text": found.text, "tokens": list(found.tokens), "duration_s": duration})
         if not as_json:
             typer.echo(f"{file}: {found.text}" if len(files) > 1 else found.text)
+    traced = trace.finish() if trace else None
     if as_json:
-        typer.echo(json.dumps(rows, ensure_ascii=False))
+        typer.echo(json.dumps({"files": rows, "memory": traced} if traced else rows, ensure_ascii=False))
+    elif traced:
+        from fastwhisper_compress import console
+
+        typer.echo("\n".join(console.memory_lines(traced)), err=True)
     if failures:
         raise typer.Exit(failures[0].exit_code)
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.table import Table
 
     from fastwhisper_compress.pipeline.build import Report
@@ -82,8 +84,31 @@ def results_table(results: Results) -> Table:
     )
     for name, before, after in rows:
         table.add_row(name, f"{before / 1e6:.1f}", f"{after / 1e6:.1f}", f"{after / before - 1:+.1%}")
+    for phase in ("load", "encode", "decode"):
+        peaks = [side.memory.peak_in(phase) for side in (base, new)]
+        if peaks[0] and peaks[1]:
+            values = f"{peaks[0] / 1e6:.1f}", f"{peaks[1] / 1e6:.1f}", f"{peaks[1] / peaks[0] - 1:+.1%}"
+            table.add_row(f"  in {phase}", *values)
     table.add_row("speed, audio s / s", f"{base.eval.rtfx:.1f}", f"{new.eval.rtfx:.1f}", f"x {delta.rtfx_ratio:.2f}")
     return table
+
+
+def memory_lines(trace: Mapping[str, Any]) -> list[str]:
+    """Return a memory trace as a table in plain text."""
+    from fastwhisper_compress.report.memory_phases import in_order, shown
+
+    phases = {one["phase"]: one for one in trace["phases"]}
+    loaded = phases["load"]["end_rss_bytes"]
+    whole_s = sum(one["seconds"] for one in phases.values())
+    video = any(one["peak_vram_bytes"] is not None for one in phases.values())
+    lines = [f"{'phase':8} {'peak RSS, MB':>13} {'above load':>11} {'time':>7}{'  peak VRAM, MB' if video else ''}"]
+    for name in in_order(phases):
+        one = phases[name]
+        above = "" if name in ("imports", "load") else f"{(one['peak_rss_bytes'] - loaded) / 1e6:+.1f}"
+        vram = f"{(one['peak_vram_bytes'] or 0) / 1e6:15.1f}" if video else ""
+        share = one["seconds"] / whole_s
+        lines.append(f"{shown(name):8} {one['peak_rss_bytes'] / 1e6:13.1f} {above:>11} {share:7.1%}{vram}")
+    return [*lines, f"after load {loaded / 1e6:.1f} MB; peaks: {trace['method']}"]
 
 
 def show(value: Any) -> None:

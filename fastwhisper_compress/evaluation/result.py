@@ -48,7 +48,7 @@ class Evaluation:
     """The outcome of measuring one artifact on one suite.
 
     Attributes:
-        process: What the measuring process reported: load time and memory.
+        process: What the measuring process reported: load time and memory, the latter with its trace.
         resumed_rows: Rows taken over from an interrupted run; their times count, their memory was not seen.
     """
 
@@ -118,7 +118,7 @@ class Evaluation:
             },
             "memory": {
                 key: self.process[key]
-                for key in ("peak_rss_bytes", "rss_after_load_bytes", "rss_imports_bytes", "peak_vram_bytes")
+                for key in ("peak_rss_bytes", "rss_after_load_bytes", "rss_imports_bytes", "peak_vram_bytes", "trace")
             },
         }
 

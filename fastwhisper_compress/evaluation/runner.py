@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastwhisper_compress.errors import AudioError, FastWhisperError, ResourceError
-from fastwhisper_compress.evaluation.memory_probe import VideoMemory, peak_resident_bytes, resident_bytes
+from fastwhisper_compress.evaluation.memory_probe import VideoMemory, resident_bytes
+from fastwhisper_compress.evaluation.memory_trace import MemoryTrace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,38 +155,36 @@ def main(spec_path: Path, emit: Emit) -> int:
 
 def _measure(spec: Mapping[str, Any], emit: Emit) -> None:
     video = VideoMemory() if spec["provider"] == "cuda" else None
+    trace = MemoryTrace(video)
     from fastwhisper_compress.runtime import load_artifact
     from fastwhisper_compress.runtime.audio import MAX_CLIP_S, read_audio
-    from fastwhisper_compress.runtime.session import import_onnxruntime
 
-    import_onnxruntime()  # imported only when first used, it would count as memory of the model
-    if spec["backend"] == "openvino":
-        from fastwhisper_compress.runtime.openvino_encoder import import_openvino
-
-        import_openvino()
+    trace.begin_load(spec["backend"])
     rss_imports = resident_bytes()
     start = time.perf_counter()
     transcriber = load_artifact(Path(spec["artifact"]), threads=spec["threads"], backend=spec["backend"])
     load_s = time.perf_counter() - start
     rss_after_load = resident_bytes()
+    trace("idle")
+    transcriber.on_phase = trace
     utterances = spec["utterances"]
 
     def after_each(done: int) -> None:
-        if video:
-            video.sample()
         emit({"event": "progress", "done": done, "of": len(utterances)})
 
     read_clip = partial(read_audio, max_s=MAX_CLIP_S)
     resumed = transcribe_all(transcriber, read_clip, utterances, Path(spec["rows_path"]), after_each=after_each)
+    traced = trace.finish()
     emit(
         {
             "event": "measurement",
             "load_s": load_s,
             "rss_imports_bytes": rss_imports,
             "rss_after_load_bytes": rss_after_load,
-            "peak_rss_bytes": peak_resident_bytes(),
+            "peak_rss_bytes": trace.peak_rss_bytes,
             "peak_vram_bytes": video.peak_bytes if video else None,
             "resumed_rows": resumed,
+            "trace": traced,
         }
     )
 

@@ -25,6 +25,7 @@ from fastwhisper_compress.pipeline.provenance import code_digest, cpu_name, envi
 from fastwhisper_compress.pipeline.store import Store, publishing, read_json, resources, write_json
 from fastwhisper_compress.recipe import LoadedRecipe, Recipe, check_against, load_recipe
 from fastwhisper_compress.report import Results, read_rows, render, verdict
+from fastwhisper_compress.report.model import SCHEMA_VERSION
 from fastwhisper_compress.resources import cache_dir, data_dir
 from fastwhisper_compress.runtime.session import require_provider
 
@@ -260,7 +261,7 @@ def _results(
     }
     results = Results.from_json(
         {
-            "schema_version": 2,
+            "schema_version": SCHEMA_VERSION,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "comparable": request.limit is None,
             "not_comparable_because": None if request.limit is None else f"--limit {request.limit}",

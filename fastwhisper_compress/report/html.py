@@ -49,6 +49,7 @@ def environment() -> Environment:
 
 def render_html(view: View, results: Results) -> str:
     """Return the whole page."""
+    from fastwhisper_compress.report.memory_plot import memory_timeline
     from fastwhisper_compress.report.plots import tradeoff, weight_bars
 
     delta = results.delta
@@ -66,5 +67,11 @@ def render_html(view: View, results: Results) -> str:
     return (
         environment()
         .get_template("report.html")
-        .render(view=view, tradeoff=tradeoff(results), weights=weight_bars(results), tradeoff_caption=caption)
+        .render(
+            view=view,
+            tradeoff=tradeoff(results),
+            weights=weight_bars(results),
+            timeline=memory_timeline(results),
+            tradeoff_caption=caption,
+        )
     )

@@ -1,4 +1,4 @@
-"""results.json, schema version 1: the one record of a run, typed.
+"""results.json, schema version 3: the one record of a run, typed.
 
 Everything a report prints is read from here. A key that is missing or of the wrong type is an error with its place; a key
 that this version does not know is kept and written back, so that additions do not need a new schema version.
@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     JsonValue,
     NonNegativeInt,
@@ -23,9 +21,10 @@ from pydantic import (
 
 from fastwhisper_compress.errors import UsageError
 from fastwhisper_compress.report.files import write_text
+from fastwhisper_compress.report.memory_model import MemoryTraceInfo, PredictedMemory, Record
 from fastwhisper_compress.report.text import encodable
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 RESULTS_FILE = "results.json"
 _AGAIN = "write it again with `python -m fastwhisper_compress run`"
 
@@ -39,11 +38,7 @@ Decibel = Annotated[float | None, BeforeValidator(_finite_or_none)]
 Interval = tuple[float, float]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, populate_by_name=True)
-
-
-class PassSpec(_Record):
+class PassSpec(Record):
     """One pass as the recipe wrote it; its own settings (bits, group_size, amount...) are kept as extra keys."""
 
     name: str = Field(alias="pass")
@@ -56,7 +51,7 @@ class PassSpec(_Record):
         return dict(self.model_extra or {})
 
 
-class CalibrationInfo(_Record):
+class CalibrationInfo(Record):
     """The speech that activations were measured on."""
 
     suite: str
@@ -66,7 +61,7 @@ class CalibrationInfo(_Record):
     license: str | None
 
 
-class RecipeInfo(_Record):
+class RecipeInfo(Record):
     """What was asked: the recipe with its overrides."""
 
     name: str
@@ -80,7 +75,7 @@ class RecipeInfo(_Record):
     shipped: bool = True  # false: a user's own file, which its name alone does not find
 
 
-class ModelInfo(_Record):
+class ModelInfo(Record):
     """The FP32 checkpoint that both sides were made from."""
 
     id: str
@@ -91,7 +86,7 @@ class ModelInfo(_Record):
     revision: str | None
 
 
-class SuiteInfo(_Record):
+class SuiteInfo(Record):
     """The speech that both sides were measured on."""
 
     name: str
@@ -105,7 +100,7 @@ class SuiteInfo(_Record):
     shipped: bool = True  # false: a user's own manifest
 
 
-class FileInfo(_Record):
+class FileInfo(Record):
     """One file of an artifact."""
 
     path: str
@@ -113,7 +108,7 @@ class FileInfo(_Record):
     sha256: str
 
 
-class ModuleInfo(_Record):
+class ModuleInfo(Record):
     """How one module is stored, what type it computes in and which operator does it."""
 
     path: str
@@ -126,7 +121,7 @@ class ModuleInfo(_Record):
     sparsity: float
 
 
-class Applied(_Record):
+class Applied(Record):
     """What became of a pass."""
 
     name: str = Field(alias="pass")
@@ -134,7 +129,7 @@ class Applied(_Record):
     note: str
 
 
-class Artifact(_Record):
+class Artifact(Record):
     """What lies on disk."""
 
     size_on_disk_bytes: NonNegativeInt
@@ -146,7 +141,7 @@ class Artifact(_Record):
     applied: tuple[Applied, ...]
 
 
-class Memory(_Record):
+class Memory(Record):
     """Bytes in the running process, and bytes of weights."""
 
     peak_rss_bytes: NonNegativeInt
@@ -155,16 +150,23 @@ class Memory(_Record):
     peak_vram_bytes: NonNegativeInt | None
     weight_bytes: NonNegativeInt
     weight_bytes_by_precision: dict[str, NonNegativeInt]
+    trace: MemoryTraceInfo | None = None
+    predicted: PredictedMemory | None = None
+
+    def peak_in(self, phase: str) -> int | None:
+        """Peak RSS of a phase, if it was traced."""
+        found = self.trace.phase(phase) if self.trace else None
+        return None if found is None else found.peak_rss_bytes
 
 
-class FailedAudio(_Record):
+class FailedAudio(Record):
     """An utterance without a transcript, and why."""
 
     id: str
     error: str
 
 
-class Eval(_Record):
+class Eval(Record):
     """Corpus-level errors and speed. ``wer`` is a fraction, and the character error rate where ``metric`` is ``cer``."""
 
     metric: Literal["wer", "cer"]
@@ -187,14 +189,14 @@ class Eval(_Record):
     resumed_rows: NonNegativeInt = 0  # taken over from an interrupted run: their memory was not seen
 
 
-class Sqnr(_Record):
+class Sqnr(Record):
     """Signal to quantisation noise per graph; null where there is no noise or no measurement."""
 
     encoder: Decibel
     decoder: Decibel
 
 
-class MaxAbsError(_Record):
+class MaxAbsError(Record):
     """Largest absolute difference from the FP32 checkpoint."""
 
     log_mel: float | None
@@ -202,21 +204,21 @@ class MaxAbsError(_Record):
     logits: float | None
 
 
-class Share(_Record):
+class Share(Record):
     """So many of so many."""
 
     n: NonNegativeInt
     of: NonNegativeInt
 
 
-class Gate(_Record):
+class Gate(Record):
     """The least that the recipe asks for, and whether it was reached."""
 
     token_agreement: float | None
     passed: bool
 
 
-class Verify(_Record):
+class Verify(Record):
     """Parity with the FP32 checkpoint."""
 
     token_agreement: float | None
@@ -226,7 +228,7 @@ class Verify(_Record):
     gate: Gate | None
 
 
-class Side(_Record):
+class Side(Record):
     """One of the two artifacts that are compared."""
 
     recipe: str
@@ -236,7 +238,7 @@ class Side(_Record):
     verify: Verify
 
 
-class Delta(_Record):
+class Delta(Record):
     """Candidate minus baseline: errors paired by utterance, and what was saved."""
 
     wer_delta_pp: float
@@ -256,7 +258,7 @@ class Delta(_Record):
     rtfx_ratio: float
 
 
-class Environment(_Record):
+class Environment(Record):
     """The machine and the packages."""
 
     package_version: str
@@ -270,10 +272,10 @@ class Environment(_Record):
     providers: tuple[str, ...]
 
 
-class Results(_Record):
+class Results(Record):
     """A whole run: what was asked, what came of it, against what and on which machine."""
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     created: str
     comparable: bool
     not_comparable_because: str | None

@@ -1,22 +1,27 @@
-"""The figures, as SVG that takes its colours and its font from the page.
-
-matplotlib draws with placeholder colours; they are exchanged for CSS variables, so one file serves light, dark and paper. Text
-stays text. Nothing in the output depends on the clock or on chance, and no global state of matplotlib is touched for good.
-"""
+"""The figures of errors and sizes."""
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-from markupsafe import Markup
+from typing import TYPE_CHECKING, Literal
 
 from fastwhisper_compress.report.format import megabytes, number, points, tick
 from fastwhisper_compress.report.groups import PRECISIONS
 from fastwhisper_compress.report.judge import HARMFUL_LOSS_PP, vram_saved_pct
+from fastwhisper_compress.report.svg import (
+    ACCENT,
+    BAD,
+    INK,
+    NARROW,
+    OTHER,
+    PAPER,
+    PRECISION_COLOURS,
+    SOFT,
+    WIDE,
+    Plot,
+    new_axes,
+    plot,
+)
 from fastwhisper_compress.report.text import neutralise
 
 if TYPE_CHECKING:
@@ -26,32 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from fastwhisper_compress.report.model import Results
-
-# Placeholder colour -> CSS variable of templates/style.css. The placeholders appear nowhere else.
-INK, SOFT, RULE, PAPER, ACCENT, GOOD, BAD = "#0a0101", "#0a0102", "#0a0103", "#0a0104", "#0a0105", "#0a0106", "#0a0107"
-_PRECISION_COLOURS = {"fp32": "#0a0111", "fp16": "#0a0112", "int8": "#0a0113", "int4": "#0a0114"}
-_OTHER = "#0a0115"
-_VARIABLES = {
-    INK: "ink",
-    SOFT: "soft",
-    RULE: "rule",
-    PAPER: "paper",
-    ACCENT: "accent",
-    GOOD: "good",
-    BAD: "bad",
-    **{colour: name for name, colour in _PRECISION_COLOURS.items()},
-    _OTHER: "other",
-}
-WIDE, NARROW = 7.6, 3.7  # inches: a desktop column and a phone
-
-
-@dataclass(frozen=True)
-class Plot:
-    """One figure drawn for two widths, with the words that stand for it where it cannot be seen."""
-
-    wide: Markup
-    narrow: Markup
-    label: str
 
 
 @dataclass(frozen=True)
@@ -77,7 +56,7 @@ def tradeoff(results: Results) -> Plot:
         + ", ".join(f"{number(value, 1)} % ({what})" for what, value in savings)
         + "; the FP32 baseline is at zero and zero."
     )
-    return _plot("tradeoff", label, lambda figure, narrow: _draw_tradeoff(figure, narrow, results, savings))
+    return plot("tradeoff", label, lambda figure, narrow: _draw_tradeoff(figure, narrow, results, savings))
 
 
 def weight_bars(results: Results) -> Plot:
@@ -90,16 +69,14 @@ def weight_bars(results: Results) -> Plot:
         for name, memory in sides
     ]
     bars = [(name, memory.weight_bytes, memory.weight_bytes_by_precision) for name, memory in sides]
-    return _plot(
-        "weights", "Weight bytes per precision: " + "; ".join(parts) + ".", lambda f, n: _draw_bars(f, n, bars)
-    )
+    return plot("weights", "Weight bytes per precision: " + "; ".join(parts) + ".", lambda f, n: _draw_bars(f, n, bars))
 
 
 def pareto(slug: str, points_: Sequence[Point], x_name: str, y_name: str, *, more_is_better: bool) -> Plot:
     """Error rate against one cost; the front is joined by a line."""
     on_front = ", ".join(point.number for point in points_ if point.front)
     label = f"{y_name} against {x_name}; on the Pareto front: {on_front or 'none'}. Numbers are those of the table."
-    return _plot(
+    return plot(
         slug,
         label,
         lambda f, n: _draw_pareto(f, n, runs=points_, x_name=x_name, y_name=y_name, more_is_better=more_is_better),
@@ -108,7 +85,7 @@ def pareto(slug: str, points_: Sequence[Point], x_name: str, y_name: str, *, mor
 
 def _draw_tradeoff(figure: Figure, narrow: bool, results: Results, savings: list[tuple[str, float]]) -> None:
     delta = results.delta
-    axes = _axes(figure, (NARROW, 3.2) if narrow else (WIDE, 3.5))
+    axes = new_axes(figure, (NARROW, 3.2) if narrow else (WIDE, 3.5))
     y, xs = delta.wer_delta_pp, [value for _, value in savings]
     bounds = [interval for interval in (delta.ci95_pp, delta.ci95_by_speaker_pp) if interval]
     low, high = min((y, *(b[0] for b in bounds))), max((y, *(b[1] for b in bounds)))
@@ -158,7 +135,7 @@ def _label_savings(axes: Axes, savings: list[tuple[str, float]], y: float, span:
 
 
 def _draw_bars(figure: Figure, narrow: bool, bars: list[tuple[str, int, dict[str, int]]]) -> None:
-    axes = _axes(figure, (NARROW, 2.0) if narrow else (WIDE, 1.75))
+    axes = new_axes(figure, (NARROW, 2.0) if narrow else (WIDE, 1.75))
     largest = max(total for _, total, _ in bars) or 1
     for position, (_, total, parts) in enumerate(reversed(bars)):
         start = 0.0
@@ -167,7 +144,7 @@ def _draw_bars(figure: Figure, narrow: bool, bars: list[tuple[str, int, dict[str
         ]
         for name in names:
             width = parts[name] / 1e6
-            colour = _PRECISION_COLOURS.get(name, _OTHER)
+            colour = PRECISION_COLOURS.get(name, OTHER)
             axes.barh(position, width, left=start, height=0.58, color=colour, edgecolor=PAPER, linewidth=1)
             if parts[name] > (0.14 if narrow else 0.065) * largest:
                 axes.text(
@@ -187,7 +164,7 @@ def _draw_bars(figure: Figure, narrow: bool, bars: list[tuple[str, int, dict[str
 def _draw_pareto(
     figure: Figure, narrow: bool, *, runs: Sequence[Point], x_name: str, y_name: str, more_is_better: bool
 ) -> None:
-    axes = _axes(figure, (NARROW, 3.2) if narrow else (WIDE, 3.6))
+    axes = new_axes(figure, (NARROW, 3.2) if narrow else (WIDE, 3.6))
     front = sorted((point.x, point.y) for point in runs if point.front)
     if len(front) > 1:
         where: Literal["pre", "post"] = "pre" if more_is_better else "post"
@@ -215,68 +192,3 @@ def _draw_pareto(
 
 def _marker(axes: Axes, x: float, y: float, shape: str, colour: str) -> None:
     axes.plot([x], [y], marker=shape, markersize=8, color=colour, markeredgecolor=PAPER, markeredgewidth=1.2, ls="")
-
-
-def _axes(figure: Figure, size: tuple[float, float]) -> Axes:
-    from matplotlib.ticker import MaxNLocator
-
-    figure.set_size_inches(*size)
-    axes = figure.add_subplot()
-    axes.set_facecolor("none")
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(RULE)
-    axes.grid(visible=True, color=RULE, linewidth=0.6, alpha=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=RULE, labelcolor=SOFT, labelsize=8.5)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.label.set_color(SOFT)
-        axis.label.set_fontsize(9)
-        axis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
-        axis.set_major_formatter(lambda value, _: tick(value))
-    return axes
-
-
-def _plot(slug: str, label: str, draw: Any) -> Plot:
-    return Plot(_render(f"{slug}-wide", draw, narrow=False), _render(f"{slug}-narrow", draw, narrow=True), label)
-
-
-def _render(slug: str, draw: Any, *, narrow: bool) -> Markup:
-    import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    settings: Any = {
-        "svg.hashsalt": slug,
-        "svg.fonttype": "none",
-        "font.family": "DejaVu Sans",
-        "text.parse_math": False,
-    }
-    buffer = io.StringIO()
-    with mpl.rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # the page's own fonts draw the text, not matplotlib's
-        figure = Figure(layout="constrained")
-        FigureCanvasSVG(figure)
-        draw(figure, narrow)
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _inline(buffer.getvalue(), slug)
-
-
-def _inline(svg: str, slug: str) -> Markup:
-    """Turn a stand-alone SVG into one that lives in a page: no prolog, no metadata, own ids only, colours from CSS."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<!--.*?-->|<style.*?</style>", "", svg, flags=re.DOTALL)
-    view = re.search(r'viewBox="([^"]+)"', svg)
-    svg = re.sub(
-        r"<svg[^>]*>", f'<svg viewBox="{view[1] if view else ""}" aria-hidden="true" focusable="false">', svg, count=1
-    )
-    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', svg))
-    svg = re.sub(r' id="([^"]+)"', lambda m: f' id="{slug}-{m[1]}"' if m[1] in used else "", svg)
-    svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{slug}-", svg)
-    svg = svg.replace("xlink:href", "href")
-    svg = svg.replace("'DejaVu Sans'", "var(--sans)")
-    for colour, name in _VARIABLES.items():
-        svg = svg.replace(colour, f"var(--{name})")
-    return Markup(re.sub(r"\n\s*", "\n", svg).strip())  # noqa: S704 -- matplotlib escapes text

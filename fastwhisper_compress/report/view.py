@@ -22,6 +22,7 @@ from fastwhisper_compress.report.format import (
     seconds,
 )
 from fastwhisper_compress.report.judge import SYNTHETIC, Mark, is_slower, marks, vram_saved_pct
+from fastwhisper_compress.report.memory_tables import MemorySection, memory_section
 from fastwhisper_compress.report.table import Table
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class View:
     gate: str
     evaluation: Table
     statistics: Table
+    memory: MemorySection | None
     statement: str
     worst: Worst
     worst_summary: str
@@ -94,6 +96,7 @@ def build_view(results: Results, worst: Worst) -> View:
         gate=seen.gate(results),
         evaluation=seen.evaluation(results, synthetic),
         statistics=seen.statistics(results, synthetic),
+        memory=memory_section(results),
         statement=_sentence(results.delta.statement),
         worst=worst,
         worst_summary=seen.worst_summary(worst, results),

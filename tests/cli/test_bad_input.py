@@ -216,6 +216,18 @@ def test_one_bad_file_does_not_cost_the_others(cli, artifact, sound):
     assert (done.code, done.out, done.err) == (0, "the\n", "")
 
 
+def test_memory_of_a_transcription_is_shown_apart_from_the_text(cli, artifact, sound):
+    done = cli("transcribe", artifact, "--memory", sound / "good.wav")
+    assert (done.code, done.out) == (0, "the\n")
+    phases = [line.split()[0] for line in done.err.splitlines()]
+    assert phases == ["phase", "imports", "load", "log-mel", "encode", "prefill", "decode", "idle", "after"]
+    done = cli("transcribe", artifact, "--memory", "--json", sound / "good.wav", sound / "corrupt.flac")
+    assert done.code == 2
+    assert [row["text"] for row in done.json["files"]] == ["the"]
+    entries = {one["phase"]: one["entries"] for one in done.json["memory"]["phases"]}
+    assert entries == {"imports": 1, "load": 1, "idle": 2, "log_mel": 1, "encode": 1, "prefill": 1, "decode": 1}
+
+
 def test_a_file_that_needs_a_missing_package_does_not_cost_the_others(cli, artifact, sound, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     (sound / "phone.m4a").write_bytes(b"anything")

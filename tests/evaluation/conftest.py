@@ -59,9 +59,14 @@ if os.environ.get("FAKE_RUNTIME"):
                 raise MemoryError
             self.held = bytearray(os.urandom(1)) * self.told.get("hold_bytes", 0)
             self.calls = 0
+            self.on_phase = None
 
         def transcribe(self, samples, *, language=None):
             self.calls += 1
+            self.on_phase("encode")
+            burst = bytearray(os.urandom(1)) * self.told.get("burst_bytes", 0)
+            del burst
+            self.on_phase("decode")
             time.sleep(self.told.get("sleep_s", 0.001))
             if self.calls == self.told.get("die_at_call"):
                 os.kill(os.getpid(), 9)
@@ -72,6 +77,7 @@ if os.environ.get("FAKE_RUNTIME"):
             looped = samples.id in self.told.get("looped", [])
             redone = samples.id in self.told.get("redone", [])
             tokens = tuple(range(len(text.split())))
+            self.on_phase("idle")
             return types.SimpleNamespace(text=text, tokens=tokens, looped=looped, redone=redone)
 
     class Samples:

@@ -24,6 +24,7 @@ from fastwhisper_compress.errors import (
     UsageError,
 )
 from fastwhisper_compress.evaluation.measure import compare, measure, restore
+from fastwhisper_compress.evaluation.memory_trace import EXACT
 from fastwhisper_compress.evaluation.suite import load_suite
 
 MB = 1_000_000
@@ -53,6 +54,11 @@ def test_a_whole_measurement(artifact, suite):
     assert 5 * MB < memory["rss_imports_bytes"] <= memory["rss_after_load_bytes"] <= memory["peak_rss_bytes"]
     assert memory["peak_rss_bytes"] < 80 * MB  # this test process, the parent, is larger
     assert memory["peak_vram_bytes"] is None
+    phases = {one["phase"]: one for one in memory["trace"]["phases"]}
+    entries = {name: one["entries"] for name, one in phases.items()}
+    assert entries == {"imports": 1, "load": 1, "idle": 7, "encode": 6, "decode": 6}  # the first clip comes twice
+    assert phases["load"]["end_rss_bytes"] == pytest.approx(memory["rss_after_load_bytes"], abs=MB)
+    assert max(one["peak_rss_bytes"] for one in phases.values()) <= memory["peak_rss_bytes"]
     rows = read(fake.rows)
     assert rows[1] == {
         "id": "u1",
@@ -83,6 +89,17 @@ def test_memory_of_the_model_is_seen_and_memory_of_the_parent_is_not(artifact, s
     ]
     assert parent[-1] == 1
     assert 190 * MB < peaks[1] - peaks[0] < 230 * MB
+
+
+def test_memory_of_a_phase_is_that_of_no_other_and_is_there_when_an_evaluation_is_reused(artifact, suite):
+    fake = artifact(burst_bytes=100 * MB)
+    evaluation = measure(fake.folder, suite, fake.rows, threads=1)
+    memory = evaluation.to_json()["memory"]
+    peaks = {one["phase"]: one["peak_rss_bytes"] for one in memory["trace"]["phases"]}
+    assert memory["peak_rss_bytes"] >= peaks["encode"] > peaks["load"] + 95 * MB
+    if memory["trace"]["method"] == EXACT:
+        assert peaks["decode"] < peaks["load"] + 10 * MB
+    assert restore(evaluation.to_json(), suite, fake.rows).to_json()["memory"] == memory
 
 
 def test_failed_audio_is_listed_and_counts_as_deletions(artifact, suite):

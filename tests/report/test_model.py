@@ -34,7 +34,7 @@ KEYS = {
     ("candidate", "artifact"): {"size_on_disk_bytes", "files", "provider", "kv_dtype", "modules", "fusions", "applied"},
     ("candidate", "memory"): {
         *("peak_rss_bytes", "rss_after_load_bytes", "rss_imports_bytes", "peak_vram_bytes", "weight_bytes"),
-        "weight_bytes_by_precision",
+        *("weight_bytes_by_precision", "trace", "predicted"),
     },
     ("candidate", "verify"): {"token_agreement", "sqnr_db", "max_abs_error", "greedy_tokens_equal", "gate"},
     ("delta",): {

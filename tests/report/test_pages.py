@@ -228,7 +228,7 @@ def test_the_page_is_made_for_phones_darkness_paper_and_ears(tmp_path):
     n_tables = [tag for tag, _ in parsed.tags].count("table")
     assert n_tables == text.count("<caption>") == text.count('<div class="box" role="region" tabindex="0"')
     images = [attributes for _, attributes in parsed.tags if attributes.get("role") == "img"]
-    assert len(images) == 2
+    assert len(images) == 3
     assert all(len(attributes["aria-label"]) > 40 for attributes in images)
     headings = [int(tag[1]) for tag, _ in parsed.tags if re.fullmatch("h[1-6]", tag)]
     assert all(deeper - higher <= 1 for higher, deeper in itertools.pairwise(headings))

@@ -1,0 +1,64 @@
+"""What was predicted of memory, beside what was measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastwhisper_compress.report.format import NONE, number, signed
+from fastwhisper_compress.report.memory_phases import in_order, or_none, shown
+from fastwhisper_compress.report.table import Table
+
+if TYPE_CHECKING:
+    from fastwhisper_compress.report.model import Memory
+
+
+def predicted_tables(sides: tuple[Memory, Memory]) -> tuple[Table | None, Table | None]:
+    """Predicted against measured, and the parts of the prediction; None where nothing was predicted."""
+    said = [side.predicted.phases if side.predicted else {} for side in sides]
+    made_of = [side.predicted.parts if side.predicted else {} for side in sides]
+    names = {name for phases in said for name in phases}
+    if not names:
+        return None, None
+    errors: list[float] = []
+    rows = [
+        (
+            shown(name),
+            *(cell for side, phases in zip(sides, said, strict=True) for cell in _cells(side, phases, name, errors)),
+        )
+        for name in in_order(names)
+    ]
+    parts = dict.fromkeys(name for one in made_of for name in one)
+    note = (
+        f"Of what lies above the imports alone, the largest error is {number(100 * max(errors), 1)} %."
+        if errors
+        else ""
+    )
+    return Table(
+        "Predicted against measured peak of each phase",
+        ("Phase", "FP32, predicted", "Measured", "Error", "Candidate, predicted", "Measured", "Error"),
+        tuple(rows),
+        note=note,
+    ), Table(
+        "What the predicted peak is made of",
+        ("Part", "FP32", "Candidate"),
+        tuple((name, *(or_none(one.get(name)) for one in made_of)) for name in parts),
+    )
+
+
+def _cells(side: Memory, phases: dict[str, int], name: str, errors: list[float]) -> tuple[str, str, str]:
+    """Return predicted, measured and error; note the error relative to what lies above the imports."""
+    predicted, measured = phases.get(name), _measured(side, name)
+    if predicted is None or not measured:
+        return or_none(predicted), or_none(measured), NONE
+    above = measured - side.rss_imports_bytes
+    if name != "imports" and above > 0:
+        errors.append(abs(predicted - measured) / above)
+    return or_none(predicted), or_none(measured), f"{signed(100 * (predicted / measured - 1), 1)} %"
+
+
+def _measured(side: Memory, name: str) -> int | None:
+    """The peak where the model computes: on the GPU if there is one."""
+    phase = side.trace.phase(name) if side.trace else None
+    if phase is None:
+        return None
+    return phase.peak_rss_bytes if phase.peak_vram_bytes is None else phase.peak_vram_bytes
