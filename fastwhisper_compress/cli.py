@@ -79,6 +79,9 @@ Offline = Annotated[bool, typer.Option("--offline", help="Go to no hub: use loca
 OwnProvider = Annotated[Provider | None, typer.Option(help="What it was written for, and the default.")]
 OwnBackend = Annotated[Backend, typer.Option("--backend", help="What runs the encoder; openvino is an extra.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores by default.")]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Clips to transcribe together; by default what the recipe says.")
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N utterances; marks results not comparable.")]
 
 
@@ -92,10 +95,20 @@ def main() -> None:
     except MemoryError:
         typer.echo("error: out of memory\n  remedy: use a smaller model, or free memory", err=True)
         sys.exit(ResourceError.exit_code)
-    except Exception:  # noqa: BLE001 - the last place where it can be told apart from a mistake of the user
+    except Exception as error:  # noqa: BLE001 - the last place where it can be told apart from a mistake of the user
+        _exit_if_out_of_memory(error)
         traceback.print_exc()
         typer.echo("this is a bug in fastwhisper-compress: please report it with the lines above", err=True)
         sys.exit(1)
+
+
+def _exit_if_out_of_memory(error: Exception) -> None:
+    """Libraries say that memory has run out in classes of their own."""
+    from fastwhisper_compress.runtime.out_of_memory import translated
+
+    if known := translated(error):
+        typer.echo(f"error: {known}", err=True)
+        sys.exit(known.exit_code)
 
 
 def _setting(key: str, value: str | int) -> str:
@@ -127,6 +140,7 @@ def run(
     ] = None,
     provider: Annotated[Provider | None, typer.Option(help="Where the artifact is to run.")] = None,
     threads: Threads = None,
+    batch_size: BatchSize = None,
     limit: Limit = None,
     offline: Offline = False,
     override: Override = None,
@@ -137,7 +151,14 @@ def run(
     from fastwhisper_compress.pipeline.run import Request
     from fastwhisper_compress.pipeline.run import run as run_recipe
 
-    named = {"model": model, "suite": suite, "calibration": calibration, "provider": provider, "threads": threads}
+    named = {
+        "model": model,
+        "suite": suite,
+        "calibration": calibration,
+        "provider": provider,
+        "threads": threads,
+        "batch_size": batch_size,
+    }
     overrides = [*(override or []), *(_setting(key, value) for key, value in named.items() if value is not None)]
     with console.progress() as report:
         folder, results = run_recipe(Request(recipe, tuple(overrides), out, limit, offline), report)
@@ -155,6 +176,7 @@ def evaluate(
     provider: OwnProvider = None,
     backend: OwnBackend = Backend.ONNXRUNTIME,
     threads: Threads = None,
+    batch_size: BatchSize = None,
     limit: Limit = None,
     offline: Offline = False,
     as_json: AsJson = False,
@@ -167,11 +189,18 @@ def evaluate(
     from fastwhisper_compress.resources import cache_dir
     from fastwhisper_compress.runtime.manifest import read_manifest
 
-    chosen = read_manifest(artifact, provider).provider
+    manifest = read_manifest(artifact, provider)
     with console.progress() as report:
         loaded = load_suite(suite, limit=limit, offline=offline)
         found = evaluate_artifact(
-            Store(cache_dir() / "stages"), artifact, loaded, report, provider=chosen, threads=threads, backend=backend
+            Store(cache_dir() / "stages"),
+            artifact,
+            loaded,
+            report,
+            provider=manifest.provider,
+            threads=threads,
+            batch_size=batch_size or manifest.batch_size,
+            backend=backend,
         )
     parts: dict[str, Any] = {
         "artifact": str(artifact),
@@ -203,29 +232,44 @@ def transcribe(
     provider: OwnProvider = None,
     backend: OwnBackend = Backend.ONNXRUNTIME,
     threads: Threads = None,
+    batch_size: BatchSize = None,
     as_json: AsJson = False,
 ) -> None:
     """Transcribe audio files with an artifact."""
-    from fastwhisper_compress.errors import AudioError, BackendError
+    from fastwhisper_compress.errors import AudioError, BackendError, OutOfMemoryError
+    from fastwhisper_compress.pipeline.advice import shrunk, with_advice
     from fastwhisper_compress.runtime import load_artifact
     from fastwhisper_compress.runtime.audio import MAX_CLIP_S, SAMPLE_RATE, read_audio
+    from fastwhisper_compress.runtime.batching import Clip, transcribe_all
 
-    model = load_artifact(artifact, threads=threads, provider=provider, backend=backend)
+    def read(file: Path) -> Clip | FastWhisperError:
+        try:
+            return Clip(read_audio(file, max_s=MAX_CLIP_S), language)
+        except (AudioError, BackendError) as error:  # BackendError: one format needs an optional package
+            return error
+
+    def tell(before: int, after: int) -> None:
+        typer.echo(shrunk(before, after), err=True)
+
     rows: list[dict[str, Any]] = []
     failures: list[FastWhisperError] = []
-    for file in files:
-        try:
-            samples = read_audio(file, max_s=MAX_CLIP_S)
-            found = model.transcribe(samples, language=language, task=task)
-        except (AudioError, BackendError) as error:  # BackendError: one format needs an optional package
-            error.place = error.place or str(file)
-            failures.append(error)
-            typer.echo(f"error: {error}", err=True)
-            continue
-        duration = round(samples.size / SAMPLE_RATE, 3)
-        rows.append({"file": str(file), "text": found.text, "tokens": list(found.tokens), "duration_s": duration})
-        if not as_json:
-            typer.echo(f"{file}: {found.text}" if len(files) > 1 else found.text)
+    try:
+        model = load_artifact(artifact, threads=threads, provider=provider, backend=backend)
+        size = batch_size or model.manifest.batch_size
+        heard = transcribe_all(model, map(read, files), size, task=task, on_shrink=tell)
+        for file, found in zip(files, heard, strict=True):
+            if isinstance(found, FastWhisperError):
+                found.place = found.place or str(file)
+                failures.append(found)
+                typer.echo(f"error: {found}", err=True)
+                continue
+            duration = round(found.clip.samples.size / SAMPLE_RATE, 3)
+            text, tokens = found.transcript.text, list(found.transcript.tokens)
+            rows.append({"file": str(file), "text": text, "tokens": tokens, "duration_s": duration})
+            if not as_json:
+                typer.echo(f"{file}: {text}" if len(files) > 1 else text)
+    except OutOfMemoryError as error:
+        raise with_advice(error, artifact) from error
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False))
     if failures:

@@ -225,9 +225,7 @@ def _clip(read_audio: Callable[[Path], Samples], one: Mapping[str, str]) -> Clip
         return error
 
 
-def _row(
-    name: str, found: Heard[Transcript] | FastWhisperError
-) -> dict[str, str | list[int] | float | None]:
+def _row(name: str, found: Heard[Transcript] | FastWhisperError) -> dict[str, str | list[int] | float | None]:
     if isinstance(found, FastWhisperError):
         return {
             "id": name,

@@ -8,12 +8,13 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from fastwhisper_compress.errors import AudioError, FastWhisperError
 from fastwhisper_compress.runtime.out_of_memory import translated
+
+if TYPE_CHECKING:
+    import numpy as np
 
 OnShrink = Callable[[int, int], None]
 """Told that memory ran out at so many clips, and with how many it goes on."""
@@ -30,7 +31,7 @@ class Model(Protocol[_Found_co]):
 
     def transcribe_batch(
         self, clips: Sequence[np.ndarray], *, language: str | None = None, task: str = "transcribe"
-    ) -> list[_Found_co]:
+    ) -> Sequence[_Found_co]:
         """Transcribe several clips, float32 (n,) at 16 kHz each, of one language."""
 
     def free_memory(self) -> None:
@@ -155,9 +156,9 @@ def _attempt(model: Model[Found], batch: Sequence[Clip], task: str) -> list[Hear
     start = time.perf_counter()
     found = model.transcribe_batch([one.samples for one in batch], language=batch[0].language, task=task)
     wall_s = time.perf_counter() - start
-    audio = sum(one.samples.size for one in batch)
-    shares = [one.samples.size / audio if audio else 1 / len(batch) for one in batch]
-    return [Heard(*parts, wall_s * share) for *parts, share in zip(batch, found, shares, strict=True)]
+    audio = sum(len(one.samples) for one in batch)
+    shares = [len(one.samples) / audio if audio else 1 / len(batch) for one in batch]
+    return [Heard(one, text, wall_s * share) for one, text, share in zip(batch, found, shares, strict=True)]
 
 
 def _drop_buffers(error: BaseException | None) -> None:

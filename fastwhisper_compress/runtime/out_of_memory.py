@@ -13,20 +13,16 @@ from fastwhisper_compress.errors import FastWhisperError, OutOfMemoryError
 _REMEDY = "use a smaller model, a recipe that compresses more, or fewer clips at a time"
 
 # What the libraries write, each read in its source or seen under a limit of the address space.
-_SAYINGS = re.compile(
-    "|".join(
-        (
-            r"bad_alloc",  # C++, in the words of ONNX Runtime and OpenVINO
-            r"bad allocation",  # the same on Windows
-            r"Failed to allocate",  # ONNX Runtime's arena, OpenVINO
-            r"is smaller than requested bytes of",  # ONNX Runtime's arena under a limit of its own
-            r"out of memory",  # CUDA as ONNX Runtime and torch put it
-            r"_ALLOC(?:ATION)?_FAILED",  # cuBLAS, cuDNN
-            r"[Cc]annot allocate memory",  # the system: ENOMEM
-            r"can't allocate memory",  # torch on a CPU
-            r"not enough memory",  # the same on Windows
-        )
-    )
+_SAYINGS = (
+    r"bad_alloc",  # C++, in the words of ONNX Runtime and OpenVINO
+    r"bad allocation",  # the same on Windows
+    r"Failed to allocate",  # ONNX Runtime's arena, OpenVINO
+    r"is smaller than requested bytes of",  # ONNX Runtime's arena under a limit of its own
+    r"out of memory",  # CUDA as ONNX Runtime and torch put it
+    r"_ALLOC(?:ATION)?_FAILED",  # cuBLAS, cuDNN
+    r"[Cc]annot allocate memory",  # the system: ENOMEM
+    r"can't allocate memory",  # torch on a CPU
+    r"not enough memory",  # the same on Windows
 )
 _REQUESTED = re.compile(
     r"(?:buffer of size|requested bytes of|[Tt]ried to allocate)\s+(?P<number>\d+(?:\.\d+)?)(?:\s*(?P<unit>[KMGT]iB))?"
@@ -70,13 +66,15 @@ def _means_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return type(error).__name__ == "OutOfMemoryError" or bool(_SAYINGS.search(str(error)))  # torch's class
+    return (
+        type(error).__name__ == "OutOfMemoryError" or re.search("|".join(_SAYINGS), str(error)) is not None
+    )  # torch's class
 
 
 def _requested_bytes(error: BaseException) -> int | None:
     """Return how much could not be had, where the error tells."""
     shape, dtype = getattr(error, "shape", None), getattr(error, "dtype", None)
     if isinstance(error, MemoryError) and shape is not None and dtype is not None:  # numpy's own class
-        return math.prod(shape) * int(dtype.itemsize)
+        return int(math.prod(shape) * dtype.itemsize)
     found = _REQUESTED.search(str(error))
     return None if found is None else round(float(found["number"]) * _UNITS[found["unit"]])

@@ -192,7 +192,9 @@ class Transcriber:
         import onnxruntime as ort
 
         options = ort.RunOptions()
-        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")  # after a run; all share one arena
+        options.add_run_config_entry(
+            "memory.enable_memory_arena_shrinkage", "cpu:0"
+        )  # after a run; all share one arena
         with recognised("giving memory back"):
             self._log_mel.run(None, {"audio": np.zeros((1, _HOP), np.float32)}, options)
         release_free_memory()

@@ -60,7 +60,18 @@ if os.environ.get("FAKE_RUNTIME"):
             self.held = bytearray(os.urandom(1)) * self.told.get("hold_bytes", 0)
             self.calls = 0
 
-        def transcribe(self, samples, *, language=None):
+        def check(self, samples):
+            pass
+
+        def free_memory(self):
+            pass
+
+        def transcribe_batch(self, clips, *, language=None, task="transcribe"):
+            if len(clips) > self.told.get("most_clips", len(clips)):
+                raise RuntimeError("Failed to allocate memory for requested buffer of size 1000000")
+            return [self.transcribe(samples) for samples in clips]
+
+        def transcribe(self, samples):
             self.calls += 1
             time.sleep(self.told.get("sleep_s", 0.001))
             if self.calls == self.told.get("die_at_call"):
@@ -89,6 +100,7 @@ if os.environ.get("FAKE_RUNTIME"):
 
     name = "fastwhisper_compress.runtime"
     sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [str(Path(errors.__file__).with_name("runtime"))]
     sys.modules[name].load_artifact = lambda folder, *, threads, backend: Fake(folder, threads, backend)
     sys.modules[name + ".audio"] = types.ModuleType(name + ".audio")
     sys.modules[name + ".audio"].read_audio = read_audio
