@@ -102,7 +102,25 @@ class ResourceError(FastWhisperError, OSError):
 
 
 class OutOfMemoryError(ResourceError, MemoryError):
-    """The system, or a runtime's allocator, had no memory left: with less at a time it may go on."""
+    """The system, or a runtime's allocator, had no memory left: with less at a time it may go on.
+
+    Args:
+        message: What is wrong, in one sentence.
+        place: Where.
+        remedy: What the user can do about it.
+        requested_bytes: What the request that failed asked for, where it was told.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        place: str | None = None,
+        remedy: str | None = None,
+        requested_bytes: int | None = None,
+    ) -> None:
+        super().__init__(message, place=place, remedy=remedy)
+        self.requested_bytes = requested_bytes
 
 
 class HubUnavailableError(ResourceError, ConnectionError):

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from fastwhisper_compress import errors
-from fastwhisper_compress.errors import ArtifactError, AudioError, FastWhisperError, ResourceError, SuiteError
+from fastwhisper_compress.errors import (
+    ArtifactError,
+    AudioError,
+    FastWhisperError,
+    OutOfMemoryError,
+    ResourceError,
+    SuiteError,
+)
 from fastwhisper_compress.evaluation import wer
 from fastwhisper_compress.evaluation.result import Evaluation, Row, compare, restore, score_rows
 from fastwhisper_compress.evaluation.runner import finished_rows
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Evaluation", "OnProgress", "Row", "compare", "measure", "restore"]
 
 OnProgress = Callable[[int, int], None]
+OnShrink = Callable[[int, int], None]
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _STDERR_TAIL = 2_000
@@ -42,7 +50,9 @@ def measure(
     threads: int | None = None,
     provider: str = "cpu",
     backend: str = "onnxruntime",
+    batch_size: int = 1,
     on_progress: OnProgress | None = None,
+    on_shrink: OnShrink | None = None,
 ) -> Evaluation:
     """Transcribe a suite in a fresh process and score it.
 
@@ -57,12 +67,15 @@ def measure(
         threads: Threads of the measuring process; all usable cores when not given.
         provider: ``cpu`` or ``cuda``; GPU memory is measured for the latter.
         backend: What runs the encoder, ``onnxruntime`` or ``openvino``.
+        batch_size: How many clips are transcribed together; when memory runs out it goes on with fewer.
         on_progress: Called with (rows done, rows in all).
+        on_shrink: Called with (clips at which memory ran out, clips it goes on with).
 
     Raises:
         SuiteError: No reference word is left after normalisation, so there is no error rate.
         AudioError: Not one clip could be transcribed.
-        ResourceError: The process ran out of memory or was killed.
+        OutOfMemoryError: There was not enough memory for one clip at a time.
+        ResourceError: The process was killed.
         FastWhisperError: Whatever the process raised, with its own class and exit code.
     """
     if not any(
@@ -80,6 +93,7 @@ def measure(
         "threads": threads,
         "provider": provider,
         "backend": backend,
+        "batch_size": batch_size,
         "utterances": [
             {"id": one.id, "audio": str(one.audio.resolve()), "language": one.language} for one in suite.utterances
         ],
@@ -90,7 +104,7 @@ def measure(
         rows_path.unlink(missing_ok=True)
     where = {"artifact": str(artifact_dir.resolve()), "rows_path": str(rows_path.resolve())}
     _write(json.dumps(spec | where), spec_path)
-    process = _run(spec_path, threads, on_progress)
+    process = _run(spec_path, threads, on_progress, on_shrink)
     process["measured_at"] = datetime.now(UTC).isoformat(timespec="seconds")
     rows = score_rows(suite, finished_rows(rows_path))
     if all(row.error is not None for row in rows):
@@ -104,7 +118,7 @@ def measure(
     return Evaluation(suite.digest, suite.language, threads, rows, process, int(process["resumed_rows"]))
 
 
-def _run(spec_path: Path, threads: int, on_progress: OnProgress | None) -> dict[str, Any]:
+def _run(spec_path: Path, threads: int, on_progress: OnProgress | None, on_shrink: OnShrink | None) -> dict[str, Any]:
     """Run the measuring process to its end and return its measurement."""
     package_root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, (package_root, os.environ.get("PYTHONPATH"))))
@@ -116,7 +130,7 @@ def _run(spec_path: Path, threads: int, on_progress: OnProgress | None) -> dict[
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=environment, encoding="utf-8"
         )
         try:
-            last = _follow(child, on_progress)
+            last = _follow(child, on_progress, on_shrink)
             code = child.wait()
         finally:
             _stop(child)
@@ -125,8 +139,8 @@ def _run(spec_path: Path, threads: int, on_progress: OnProgress | None) -> dict[
         raise _failure(last, code, _tail(stderr))
 
 
-def _follow(child: subprocess.Popen[str], on_progress: OnProgress | None) -> dict[str, Any]:
-    """Pass progress on until the process closes its output; return the last event."""
+def _follow(child: subprocess.Popen[str], on_progress: OnProgress | None, on_shrink: OnShrink | None) -> dict[str, Any]:
+    """Pass on what the process tells until it closes its output; return the last event that says how far it is."""
     last: dict[str, Any] = {}
     for line in child.stdout or ():
         try:
@@ -134,6 +148,10 @@ def _follow(child: subprocess.Popen[str], on_progress: OnProgress | None) -> dic
         except ValueError:
             continue  # a library that talks on standard output
         if not isinstance(event, dict) or "event" not in event:
+            continue
+        if event["event"] == "recovery":
+            if on_shrink:
+                on_shrink(event["from"], event["to"])
             continue
         last = event
         if on_progress and event["event"] == "progress":
@@ -157,7 +175,9 @@ def _stop(child: subprocess.Popen[str]) -> None:
 def _failure(last: Mapping[str, Any], code: int, stderr: str) -> Exception:
     if last.get("event") == "error":
         kind = getattr(errors, last["type"], FastWhisperError)
-        failure: Exception = kind(last["message"], place=last["place"], remedy=last["remedy"])
+        failure: FastWhisperError = kind(last["message"], place=last["place"], remedy=last["remedy"])
+        if isinstance(failure, OutOfMemoryError):
+            failure.requested_bytes = last["requested_bytes"]
         return failure
     place = f"after utterance {last['done']} of {last['of']}" if last.get("event") == "progress" else "loading"
     if code < 0:

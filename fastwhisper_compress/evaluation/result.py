@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
     from fastwhisper_compress.evaluation.suite import Suite
 
+BATCH_KEYS = (
+    "batch_size",
+    "batch_size_used",
+    "recoveries",
+)  # asked for, what memory let through, and how it came to that
+
 
 @dataclass(frozen=True)
 class Row:
@@ -115,6 +121,7 @@ class Evaluation:
                 "threads": self.threads,
                 "resumed_rows": self.resumed_rows,
                 "measured_at": self.process.get("measured_at"),
+                **{key: self.process[key] for key in BATCH_KEYS},
             },
             "memory": {
                 key: self.process[key]
@@ -166,6 +173,7 @@ def restore(parts: Mapping[str, Mapping[str, Any]], suite: Suite, rows_path: Pat
     rows = score_rows(suite, finished_rows(rows_path))
     figures = parts["eval"]
     process = {"load_s": figures["load_s"], "measured_at": figures.get("measured_at"), **parts["memory"]}
+    process |= {key: figures[key] for key in BATCH_KEYS}
     resumed = int(parts["eval"].get("resumed_rows", 0))
     return Evaluation(suite.digest, suite.language, int(parts["eval"]["threads"]), rows, process, resumed)
 

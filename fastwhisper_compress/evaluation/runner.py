@@ -4,10 +4,11 @@ Started fresh by ``measure`` for every candidate, so that peak memory is the mod
 transcribing does not need (no torch, no jiwer, no scipy).
 
 ``python -m fastwhisper_compress.evaluation.runner SPEC.json``, where the spec holds ``artifact``, ``rows_path``,
-``threads``, ``provider``, ``backend`` and ``utterances`` (each with ``id``, ``audio``, ``language``). Rows are appended to
-``rows_path`` and flushed one by one; ids already there are skipped, so an interrupted run goes on where it stopped.
-``load_s`` is opening the artifact, imports not included; the first clip is transcribed once untimed before the rest.
-Standard output carries one JSON object per line: ``{"event": "progress" | "error" | "measurement", ...}``.
+``threads``, ``provider``, ``backend``, ``batch_size`` and ``utterances`` (each with ``id``, ``audio``, ``language``). Rows
+are appended to ``rows_path`` and flushed one by one; ids already there are skipped, so an interrupted run goes on where
+it stopped. ``load_s`` is opening the artifact, imports not included; the first clip is transcribed once untimed before the
+rest. Standard output carries one JSON object per line:
+``{"event": "progress" | "recovery" | "error" | "measurement", ...}``.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fastwhisper_compress.errors import AudioError, FastWhisperError, ResourceError
+from fastwhisper_compress.errors import AudioError, FastWhisperError
 from fastwhisper_compress.evaluation.memory_probe import VideoMemory, resident_bytes
 from fastwhisper_compress.evaluation.memory_trace import MemoryTrace
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from fastwhisper_compress.runtime.batching import Clip, Heard, Model, OnShrink
 
     Samples = npt.NDArray[np.float32]
 
@@ -56,17 +59,6 @@ class Transcript(Protocol):
         """Text tokens."""
 
 
-class Transcriber(Protocol):
-    """What the runner needs of a loaded artifact."""
-
-    def transcribe(self, samples: Samples, *, language: str | None = None) -> Transcript:
-        """Transcribe mono samples at 16 kHz.
-
-        Shapes:
-            samples: (n,) float32
-        """
-
-
 def finished_rows(path: Path) -> list[dict[str, Any]]:
     """Return the complete rows of an interrupted run and cut off what a kill left half written."""
     rows: list[dict[str, Any]] = []
@@ -90,12 +82,14 @@ def finished_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def transcribe_all(
-    transcriber: Transcriber,
+def transcribe_suite(
+    transcriber: Model[Transcript],
     read_audio: Callable[[Path], Samples],
     utterances: Sequence[Mapping[str, str]],
     rows_path: Path,
     *,
+    batch_size: int = 1,
+    on_shrink: OnShrink,
     after_each: Callable[[int], None],
 ) -> int:
     """Transcribe what is not yet in ``rows_path``.
@@ -108,19 +102,23 @@ def transcribe_all(
         read_audio: Reads a file into 16 kHz mono samples.
         utterances: ``id``, ``audio`` and ``language`` of each.
         rows_path: JSONL file to append to.
+        batch_size: How many clips to transcribe together.
+        on_shrink: Told when memory ran out and with how many clips it goes on.
         after_each: Called with the number of rows done.
 
     Returns:
         How many rows were there already.
     """
+    from fastwhisper_compress.runtime.batching import transcribe_all
+
     done = {row["id"] for row in finished_rows(rows_path)}
     resumed = len(done)
     _warm_up(transcriber, read_audio, utterances)
+    left = [one for one in utterances if one["id"] not in done]
+    clips = (_clip(read_audio, one) for one in left)
     with rows_path.open("a", encoding="utf-8") as file:
-        for one in utterances:
-            if one["id"] in done:
-                continue
-            file.write(json.dumps(_row(transcriber, read_audio, one), ensure_ascii=False) + "\n")
+        for one, found in zip(left, transcribe_all(transcriber, clips, batch_size, on_shrink=on_shrink), strict=True):
+            file.write(json.dumps(_row(one["id"], found), ensure_ascii=False) + "\n")
             file.flush()
             done.add(one["id"])
             after_each(len(done))
@@ -131,14 +129,13 @@ def main(spec_path: Path, emit: Emit) -> int:
     """Run one measurement and return the exit code."""
     try:
         _measure(json.loads(spec_path.read_text(encoding="utf-8")), emit)
-    except FastWhisperError as caught:
-        error = caught
     except Exception as caught:
-        if not _out_of_memory(caught):
+        from fastwhisper_compress.runtime.out_of_memory import translated
+
+        known = caught if isinstance(caught, FastWhisperError) else translated(caught, "running the model")
+        if known is None:
             raise
-        error = ResourceError(
-            "not enough memory to run the model", remedy="use a smaller model or a recipe that compresses more"
-        )
+        error = known
     else:
         return 0
     emit(
@@ -148,6 +145,7 @@ def main(spec_path: Path, emit: Emit) -> int:
             "message": error.message,
             "place": error.place,
             "remedy": error.remedy,
+            "requested_bytes": getattr(error, "requested_bytes", None),
         }
     )
     return error.exit_code
@@ -172,8 +170,21 @@ def _measure(spec: Mapping[str, Any], emit: Emit) -> None:
     def after_each(done: int) -> None:
         emit({"event": "progress", "done": done, "of": len(utterances)})
 
-    read_clip = partial(read_audio, max_s=MAX_CLIP_S)
-    resumed = transcribe_all(transcriber, read_clip, utterances, Path(spec["rows_path"]), after_each=after_each)
+    recoveries: list[list[int]] = []
+
+    def on_shrink(before: int, after: int) -> None:
+        recoveries.append([before, after])
+        emit({"event": "recovery", "from": before, "to": after})
+
+    resumed = transcribe_suite(
+        transcriber,
+        partial(read_audio, max_s=MAX_CLIP_S),
+        utterances,
+        Path(spec["rows_path"]),
+        batch_size=spec["batch_size"],
+        on_shrink=on_shrink,
+        after_each=after_each,
+    )
     traced = trace.finish()
     emit(
         {
@@ -185,56 +196,55 @@ def _measure(spec: Mapping[str, Any], emit: Emit) -> None:
             "peak_vram_bytes": video.peak_bytes if video else None,
             "resumed_rows": resumed,
             "trace": traced,
+            "batch_size": spec["batch_size"],
+            "batch_size_used": recoveries[-1][1] if recoveries else spec["batch_size"],
+            "recoveries": recoveries,
         }
     )
 
 
-def _out_of_memory(error: Exception) -> bool:
-    """ONNX Runtime says it only in words."""
-    return isinstance(error, MemoryError) or any(
-        words in str(error) for words in ("bad_alloc", "Failed to allocate memory")
-    )
-
-
 def _warm_up(
-    transcriber: Transcriber, read_audio: Callable[[Path], Samples], utterances: Sequence[Mapping[str, str]]
+    transcriber: Model[Transcript], read_audio: Callable[[Path], Samples], utterances: Sequence[Mapping[str, str]]
 ) -> None:
     """Transcribe the first usable clip, untimed: the first call pays for allocation and lazy set-up."""
     for one in utterances:
         try:
-            transcriber.transcribe(read_audio(Path(one["audio"])), language=one["language"])
+            transcriber.transcribe_batch([read_audio(Path(one["audio"]))], language=one["language"])
         except AudioError:
             continue
         return
 
 
-def _row(
-    transcriber: Transcriber, read_audio: Callable[[Path], Samples], one: Mapping[str, str]
-) -> dict[str, str | list[int] | float | None]:
+def _clip(read_audio: Callable[[Path], Samples], one: Mapping[str, str]) -> Clip | AudioError:
+    from fastwhisper_compress.runtime.batching import Clip
+
     try:
-        samples = read_audio(Path(one["audio"]))
-        start = time.perf_counter()
-        transcript = transcriber.transcribe(samples, language=one["language"])
-        wall_s = time.perf_counter() - start
+        return Clip(read_audio(Path(one["audio"])), one["language"])
     except AudioError as error:
+        return error
+
+
+def _row(name: str, found: Heard[Transcript] | FastWhisperError) -> dict[str, str | list[int] | float | None]:
+    if isinstance(found, FastWhisperError):
         return {
-            "id": one["id"],
+            "id": name,
             "text": "",
             "tokens": [],
             "looped": False,
             "redone": False,
             "audio_s": 0.0,
             "wall_s": 0.0,
-            "error": error.message,
+            "error": found.message,
         }
+    transcript = found.transcript
     return {
-        "id": one["id"],
+        "id": name,
         "text": transcript.text,
         "tokens": [int(token) for token in transcript.tokens],
         "looped": transcript.looped,
         "redone": transcript.redone,
-        "audio_s": len(samples) / SAMPLE_RATE_HZ,
-        "wall_s": wall_s,
+        "audio_s": len(found.clip.samples) / SAMPLE_RATE_HZ,
+        "wall_s": found.wall_s,
         "error": None,
     }
 

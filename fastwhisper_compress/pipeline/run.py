@@ -14,8 +14,10 @@ from typing import Any
 from fastwhisper_compress.checkpoint.dims import modules
 from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.checkpoint.open import open_checkpoint
+from fastwhisper_compress.errors import OutOfMemoryError
 from fastwhisper_compress.evaluation.measure import Evaluation, compare, measure, restore
 from fastwhisper_compress.evaluation.suite import Suite, list_suites, load_suite
+from fastwhisper_compress.pipeline.advice import shrunk, with_advice
 from fastwhisper_compress.pipeline.build import Builder, Order, Report, artifact_part, check_files, public_id
 from fastwhisper_compress.pipeline.calibrate import check_disjoint
 from fastwhisper_compress.pipeline.gates import load_gates
@@ -117,7 +119,16 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
     for side, folder in zip(_SIDES, folders, strict=True):
         with clock.step(f"evaluate {side}"):
             tell = _on(side, report)
-            evaluations.append(evaluate(store, folder, suite, tell, provider=recipe.provider, threads=recipe.threads))
+            found = evaluate(
+                store,
+                folder,
+                suite,
+                tell,
+                provider=recipe.provider,
+                threads=recipe.threads,
+                batch_size=recipe.batch_size,
+            )
+            evaluations.append(found)
     clock.seconds["total"] = round(time.perf_counter() - started, 3)
 
     results = _results(
@@ -156,11 +167,16 @@ def evaluate(
     *,
     provider: str,
     threads: int | None,
+    batch_size: int,
     backend: str = "onnxruntime",
 ) -> Evaluation:
     """Measure an artifact on a suite in a fresh process, unless the store has the result.
 
-    Interrupted rows are kept outside the stage, and the next call goes on after them.
+    Interrupted rows are kept outside the stage, and the next call goes on after them. When memory runs out it goes on with
+    smaller batches, and reports that.
+
+    Raises:
+        OutOfMemoryError: There was not enough memory for one clip at a time.
     """
     threads = threads or usable_cores()
     check_files(artifact)
@@ -170,6 +186,7 @@ def evaluate(
         "provider": provider,
         "backend": backend,
         "threads": threads,
+        "batch_size": batch_size,
         "cpu": cpu_name(),
         "code": code_digest("runtime", "evaluation"),
         "versions": package_versions(
@@ -191,15 +208,20 @@ def evaluate(
 
     def make(folder: Path) -> None:
         rows = unfinished / "rows.jsonl"
-        found = measure(
-            artifact,
-            suite,
-            rows,
-            threads=threads,
-            provider=provider,
-            backend=backend,
-            on_progress=lambda n, of: report("evaluate", n, of),
-        )
+        try:
+            found = measure(
+                artifact,
+                suite,
+                rows,
+                threads=threads,
+                provider=provider,
+                backend=backend,
+                batch_size=batch_size,
+                on_progress=lambda n, of: report("evaluate", n, of),
+                on_shrink=lambda before, after: report(shrunk(before, after), 0, 1),
+            )
+        except OutOfMemoryError as error:
+            raise with_advice(error, artifact) from error
         shutil.copyfile(rows, folder / "rows.jsonl")
         write_json(folder / "evaluation.json", found.to_json())
 

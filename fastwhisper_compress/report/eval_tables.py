@@ -23,7 +23,7 @@ from fastwhisper_compress.report.judge import SYNTHETIC, loss_text, vram_saved_p
 from fastwhisper_compress.report.table import Table
 
 if TYPE_CHECKING:
-    from fastwhisper_compress.report.model import Results
+    from fastwhisper_compress.report.model import Eval, Results
     from fastwhisper_compress.report.utterances import Worst
 
 
@@ -74,6 +74,7 @@ def evaluation(results: Results, synthetic: str) -> Table:
         a, b = getattr(before, key), getattr(after, key)
         return name, number(a), number(b), signed(b - a)
 
+    batched = before.batch_size > 1 or after.batch_size > 1
     resumed = before.resumed_rows > 0 or after.resumed_rows > 0
     failed = (len(before.failed), len(after.failed))
     words = "Reference characters" if after.metric == "cer" else "Reference words"
@@ -100,12 +101,20 @@ def evaluation(results: Results, synthetic: str) -> Table:
             ("Audio", seconds(before.audio_s), seconds(after.audio_s), ""),
             ("Wall time", seconds(before.wall_s), seconds(after.wall_s), ""),
             ("Load time", seconds(before.load_s), seconds(after.load_s), ""),
+            *([("Clips at a time", batch(before), batch(after), "")] if batched else []),
             ("Measured at", before.measured_at or NONE, after.measured_at or NONE, ""),
             *([(*counts("Resumed after (utterances)", "resumed_rows")[:3], "")] if resumed else []),
             *_memory_rows(results),
         ),
         note="Peak memory of a resumed run covers the remaining utterances only." if resumed else "",
     )
+
+
+def batch(figures: Eval) -> str:
+    """How many clips were transcribed together, and whether memory ran out on the way."""
+    if not figures.recoveries:
+        return f"batch {number(figures.batch_size)}"
+    return f"batch {number(figures.batch_size)}, recovered to {number(figures.batch_size_used)}"
 
 
 def _memory_rows(results: Results) -> list[tuple[str, str, str, str]]:

@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     JsonValue,
     NonNegativeInt,
+    PositiveInt,
     ValidationError,
     model_validator,
 )
@@ -187,6 +188,9 @@ class Eval(Record):
     threads: int | None
     measured_at: str | None = None  # ISO 8601; a baseline may be older than the run it serves
     resumed_rows: NonNegativeInt = 0  # taken over from an interrupted run: their memory was not seen
+    batch_size: PositiveInt = 1  # clips at a time, as asked for
+    batch_size_used: PositiveInt = 1  # and what memory let through
+    recoveries: tuple[tuple[PositiveInt, PositiveInt], ...] = ()  # memory ran out at, went on with
 
 
 class Sqnr(Record):

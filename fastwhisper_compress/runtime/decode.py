@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastwhisper_compress.errors import UsageError
+from fastwhisper_compress.runtime.memory import untouched_zeros
 from fastwhisper_compress.runtime.phases import OnPhase, ignore_phase
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ class Batch:
     """Some clips that are decoded together, with their caches.
 
     Past and present keys and values are the same buffers: ONNX Runtime appends to them in place. They are as long as
-    the model's text can be, but memory that no token has reached is never touched.
+    the model's text can be, but memory that no token has reached is never touched. The encoder's keys and values are
+    its own too: ``keep`` moves them about.
     """
 
     def __init__(self, session: ort.InferenceSession, cross: Mapping[str, ort.OrtValue]) -> None:
@@ -109,8 +111,9 @@ class Batch:
         for node in session.get_inputs():
             if node.name.startswith("past_") and node.name != "past_length":
                 dtype = np.float16 if node.type == "tensor(float16)" else np.float32
-                caches[node.name] = self._on_device(np.zeros([first.shape()[0], *node.shape[1:]], dtype))
+                caches[node.name] = self._on_device(untouched_zeros((first.shape()[0], *node.shape[1:]), dtype))
         self._take(cross, caches)
+        self._whole = (cross, caches) if self._device == "cpu" else None  # a view does not keep what it looks at
 
     def feed(self, tokens: np.ndarray) -> np.ndarray:
         """Read tokens and return the logits behind the last one.
@@ -127,16 +130,22 @@ class Batch:
         return self._logits
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all other clips; these move up in the order given."""
-        chosen, filled = list(rows), int(self._past_length[0])
-        cross = {name: self._on_device(value.numpy()[chosen]) for name, value in self._cross.items()}
-        caches = {}
-        for name, value in self._caches.items():
-            old = value.numpy()
-            new = np.zeros((len(chosen), *old.shape[1:]), old.dtype)
-            new[:, :, :filled] = old[chosen, :, :filled]
-            caches[name] = self._on_device(new)
+        """Drop all other clips; these, in ascending order, move up.
+
+        On a CPU they move within the buffers: a second set of buffers would be the peak of memory.
+        """
+        filled = int(self._past_length[0])
+        cross = {name: self._moved_up(value, rows, value.shape()[2]) for name, value in self._cross.items()}
+        caches = {name: self._moved_up(value, rows, filled) for name, value in self._caches.items()}
         self._take(cross, caches)
+
+    def _moved_up(self, value: ort.OrtValue, rows: Sequence[int], length: int) -> ort.OrtValue:
+        """Move the first ``length`` places of these rows of (batch, heads, places, head_dim) to the front."""
+        values = value.numpy()  # a view on a CPU, elsewhere a copy
+        for place, row in enumerate(rows):
+            if place != row:
+                values[place, :, :length] = values[row, :, :length]
+        return self._on_device(values[: len(rows)])
 
     def _take(self, cross: Mapping[str, ort.OrtValue], caches: Mapping[str, ort.OrtValue]) -> None:
         """Go on with these buffers, all of one batch size."""
@@ -186,7 +195,7 @@ class Decoder:
         Clips that have ended stay in the batch until half of it has: dropping them moves the others' keys and values.
 
         Args:
-            cross: The encoder's keys and values, (batch, heads, audio length, head_dim) each.
+            cross: The encoder's keys and values, (batch, heads, audio length, head_dim) each; they are moved about.
             prompt: The tokens before the text, the same for all clips.
             stop_loops: Whether to stop, and keep one round, when the tokens only go round in a circle.
             on_phase: Told of ``prefill`` and ``decode``.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from fastwhisper_compress.runtime.session import open_session
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     import onnxruntime as ort
 
@@ -23,6 +25,9 @@ class Encoder(Protocol):
 
     def run(self, mel: np.ndarray, names: tuple[str, ...]) -> dict[str, ort.OrtValue]:
         """Return the outputs of those names for a spectrogram float32 (batch, n_mels, frames)."""
+
+    def run_into(self, mel: np.ndarray, outputs: Mapping[str, np.ndarray]) -> None:
+        """Write the outputs of those names into arrays of just their shape; only on a CPU."""
 
 
 class OnnxRuntimeEncoder:
@@ -41,3 +46,13 @@ class OnnxRuntimeEncoder:
             binding.bind_output(name, self._provider)
         self._session.run_with_iobinding(binding)
         return dict(zip(names, binding.get_outputs(), strict=True))
+
+    def run_into(self, mel: np.ndarray, outputs: Mapping[str, np.ndarray]) -> None:
+        """Encode into arrays that are there already."""
+        import onnxruntime as ort
+
+        binding = self._session.io_binding()
+        binding.bind_cpu_input("mel", mel)
+        for name, array in outputs.items():
+            binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
+        self._session.run_with_iobinding(binding)

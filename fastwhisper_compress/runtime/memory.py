@@ -1,9 +1,30 @@
-"""Give memory back to the system."""
+"""Take no more memory than is used, and give back what is not."""
 
 from __future__ import annotations
 
 import ctypes
+import math
+import mmap
 import sys
+from contextlib import suppress
+
+import numpy as np
+import numpy.typing as npt
+
+
+def untouched_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
+    """Return zeros that take memory only where something is written, a small page at a time.
+
+    ``np.zeros`` asks for huge pages (2 MiB) where it can have them, so that a few tokens in each row of a cache would
+    take all of it.
+    """
+    if not hasattr(mmap, "MADV_NOHUGEPAGE"):  # not Linux
+        return np.zeros(shape, dtype)
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a kernel built without huge pages does not know the word
+        pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(pages, dtype).reshape(shape)
 
 
 def release_free_memory() -> None:

@@ -14,15 +14,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from fastwhisper_compress.errors import BackendError, ProviderError, ResourceError, UnsafeInputError
+from fastwhisper_compress.errors import BackendError, ProviderError, UnsafeInputError
+from fastwhisper_compress.runtime.out_of_memory import translated
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     import onnxruntime as ort
 
 _TELEMETRY = "openvino_telemetry"
 _UNSUPPORTED = ("No conversion rule found", "Unsupported operation", "is not supported")
-_OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate", "Cannot allocate memory")
 
 
 class OpenVinoEncoder:
@@ -43,7 +45,7 @@ class OpenVinoEncoder:
         Raises:
             BackendError: OpenVINO is not installed.
             ProviderError: The graph is for another provider, or holds an operator that OpenVINO cannot run.
-            ResourceError: Out of memory.
+            OutOfMemoryError: Out of memory.
             UnsafeInputError: The file is not a graph that loads.
         """
         if provider != "cpu":
@@ -61,10 +63,8 @@ class OpenVinoEncoder:
             model = core.read_model(graph)
             self.outputs = tuple(node.any_name for node in model.outputs)  # compiled ones carry inner names too
             compiled = core.compile_model(model, "CPU", settings)
-        except MemoryError as error:
-            raise _out_of_memory(graph) from error
-        except RuntimeError as error:  # the only class that OpenVINO raises
-            raise _explained(str(error), graph) from error
+        except (RuntimeError, MemoryError) as error:  # OpenVINO itself raises only the first
+            raise translated(error, "loading", str(graph)) or _explained(str(error), graph) from error
         self._tensor = openvino.Tensor
         self._compiled = compiled
 
@@ -79,6 +79,14 @@ class OpenVinoEncoder:
         request.set_input_tensor(self._tensor(mel, shared_memory=True))
         request.infer()
         return {name: ort.OrtValue.ortvalue_from_numpy(request.get_tensor(name).data) for name in names}
+
+    def run_into(self, mel: np.ndarray, outputs: Mapping[str, np.ndarray]) -> None:
+        """Encode into arrays that are there already."""
+        request = self._compiled.create_infer_request()
+        request.set_input_tensor(self._tensor(mel, shared_memory=True))
+        for name, array in outputs.items():
+            request.set_tensor(name, self._tensor(array, shared_memory=True))
+        request.infer()
 
 
 def import_openvino() -> ModuleType:
@@ -108,9 +116,7 @@ def import_openvino() -> ModuleType:
     return module
 
 
-def _explained(text: str, graph: Path) -> ProviderError | ResourceError | UnsafeInputError:
-    if any(words in text for words in _OUT_OF_MEMORY):
-        return _out_of_memory(graph)
+def _explained(text: str, graph: Path) -> ProviderError | UnsafeInputError:
     reason = text.strip().splitlines()[-1][:300]  # the lines before it name OpenVINO's source files
     if any(words in text for words in _UNSUPPORTED):
         return ProviderError(
@@ -119,7 +125,3 @@ def _explained(text: str, graph: Path) -> ProviderError | ResourceError | Unsafe
             remedy="use --backend onnxruntime, or leave the module out of the recipe's `fuse`",
         )
     return UnsafeInputError(f"does not load: {reason}", place=str(graph), remedy="run the recipe again")
-
-
-def _out_of_memory(graph: Path) -> ResourceError:
-    return ResourceError("out of memory while loading", place=str(graph), remedy="use a smaller recipe")

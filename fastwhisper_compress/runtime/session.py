@@ -7,7 +7,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastwhisper_compress.errors import BackendError, ProviderError, ResourceError, UnsafeInputError
+from fastwhisper_compress.errors import BackendError, ProviderError, UnsafeInputError
+from fastwhisper_compress.runtime.out_of_memory import translated
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -36,7 +37,7 @@ def open_session(
     Raises:
         BackendError: ONNX Runtime is missing, twice installed, or without the provider.
         ProviderError: A computing node landed on another provider.
-        ResourceError: Out of memory.
+        OutOfMemoryError: Out of memory.
         UnsafeInputError: The file is not a graph that loads.
     """
     ort = require_provider(provider)
@@ -59,14 +60,10 @@ def open_session(
         session = ort.InferenceSession(
             str(graph), options, providers=[(PROVIDERS[provider], _PROVIDER_OPTIONS[provider])]
         )
-    except MemoryError as error:
-        raise ResourceError("out of memory while loading", place=str(graph), remedy="use a smaller recipe") from error
     except Exception as error:  # ONNX Runtime's own exceptions share no base class of theirs
+        if known := translated(error, "loading", str(graph)):
+            raise known from error
         text = str(error).splitlines()[0][:300]
-        if "bad_alloc" in text or "Failed to allocate memory" in text:
-            raise ResourceError(
-                "out of memory while loading", place=str(graph), remedy="use a smaller recipe"
-            ) from error
         raise UnsafeInputError(f"does not load: {text}", place=str(graph), remedy="run the recipe again") from error
     if PROVIDERS[provider] not in session.get_providers():
         raise ProviderError(

@@ -17,6 +17,7 @@ from fastwhisper_compress.runtime.encoder import Encoder, OnnxRuntimeEncoder
 from fastwhisper_compress.runtime.manifest import EncoderContext, Manifest, read_manifest
 from fastwhisper_compress.runtime.memory import release_free_memory
 from fastwhisper_compress.runtime.openvino_encoder import OpenVinoEncoder
+from fastwhisper_compress.runtime.out_of_memory import recognised
 from fastwhisper_compress.runtime.phases import OnPhase, ignore_phase
 from fastwhisper_compress.runtime.session import open_session
 from fastwhisper_compress.runtime.tokens import Vocabulary
@@ -106,7 +107,7 @@ def load_artifact(
         UnsafeInputError: A file is damaged.
         BackendError: ONNX Runtime, its provider or OpenVINO is missing.
         ProviderError: A node cannot run on the provider.
-        ResourceError: Out of memory.
+        OutOfMemoryError: Out of memory.
         UsageError: There is no such backend.
     """
     manifest = read_manifest(Path(folder), provider)
@@ -170,15 +171,37 @@ class Transcriber:
     ) -> list[Transcript]:
         """Transcribe several clips at once; arguments and errors are those of :meth:`transcribe`.
 
-        Memory grows with the number of clips, which are all encoded as long as the longest. Where the encoder's
-        context is elastic, clips whose transcript is degenerate are encoded again with the full window. In
-        ``int8_dynamic`` the clips share the scales of their activations, so that a clip's neighbours can change a word.
+        Memory grows with the number of clips: each has keys and values of its own. On a CPU they are encoded one by one,
+        so that a clip hardly depends on its neighbours: only the decoder's sums may be rounded otherwise. On CUDA, in
+        ``int8_dynamic``, they would share the scales of their activations. Where the encoder's context is elastic, all
+        are encoded as long as the longest, and clips whose transcript is degenerate again with the full window.
+
+        Raises:
+            OutOfMemoryError: There was not enough memory for so many.
         """
         prompt = prompt_tokens(self.manifest.decoding, language, task)
         if not clips:
             return []
         for samples in clips:
-            self._check(samples)
+            self.check(samples)
+        with recognised("transcribing", f"{len(clips)} clips at once" if len(clips) > 1 else "one clip"):
+            return self._transcribe(clips, prompt, stop_loops=stop_loops)
+
+    def free_memory(self) -> None:
+        """Give back what earlier clips have left in ONNX Runtime's arena and in the C allocator."""
+        import onnxruntime as ort
+
+        options = ort.RunOptions()
+        options.add_run_config_entry(
+            "memory.enable_memory_arena_shrinkage", "cpu:0"
+        )  # after a run; all share one arena
+        with recognised("giving memory back"):
+            self._log_mel.run(None, {"audio": np.zeros((1, _HOP), np.float32)}, options)
+        release_free_memory()
+
+    def _transcribe(
+        self, clips: Sequence[np.ndarray], prompt: tuple[int, ...], *, stop_loops: bool
+    ) -> list[Transcript]:
         frames = max(map(self._window, clips))
         found = self._decode(clips, frames, prompt, stop_loops=stop_loops)
         seconds = [samples.size / SAMPLE_RATE for samples in clips]
@@ -204,10 +227,11 @@ class Transcriber:
             hidden: Whether to return the encoder's output too.
         """
         names = tuple(name for name in self._encoder.outputs if hidden or name != "hidden")
-        self.on_phase("log_mel")
-        windows = self._windows(clips, self._most_frames if frames is None else frames)
-        self.on_phase("encode")
-        outputs = self._encoder.run(windows, names)
+        frames = self._most_frames if frames is None else frames
+        if len(clips) == 1 or self.manifest.provider != "cpu":
+            outputs = self._encode_at_once(clips, frames, names)
+        else:
+            outputs = self._encode_in_turn(clips, frames, names)
         return Encoded(outputs, outputs.pop("hidden").numpy() if hidden else None)
 
     def forced_logits(self, encoded: Encoded, prompt: tuple[int, ...], tokens: tuple[int, ...]) -> np.ndarray:
@@ -228,6 +252,36 @@ class Transcriber:
             for one in found
         ]
 
+    def _encode_at_once(
+        self, clips: Sequence[np.ndarray], frames: int, names: tuple[str, ...]
+    ) -> dict[str, ort.OrtValue]:
+        self.on_phase("log_mel")
+        windows = self._windows(clips, frames)
+        self.on_phase("encode")
+        return self._encoder.run(windows, names)
+
+    def _encode_in_turn(
+        self, clips: Sequence[np.ndarray], frames: int, names: tuple[str, ...]
+    ) -> dict[str, ort.OrtValue]:
+        """Encode one clip after the other into the rows of a batch.
+
+        On a CPU the encoder takes as long for each clip of a batch as for one alone, so that all at once would gain
+        nothing, cost the activations of all, and in ``int8_dynamic`` let the clips share the scales of theirs.
+        """
+        import onnxruntime as ort
+
+        first = self._encode_at_once(clips[:1], frames, names)
+        rows = {name: np.empty((len(clips), *one.shape()[1:]), one.numpy().dtype) for name, one in first.items()}
+        for name, one in first.items():
+            rows[name][0] = one.numpy()[0]
+        del first
+        for row in range(1, len(clips)):
+            self.on_phase("log_mel")
+            window = self._windows(clips[row : row + 1], frames)
+            self.on_phase("encode")
+            self._encoder.run_into(window, {name: array[row : row + 1] for name, array in rows.items()})
+        return {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in rows.items()}
+
     def _window(self, samples: np.ndarray) -> int:
         """Return how many frames the encoder is to be given of a clip: an even number, as its stem halves them."""
         margin_s = self.encoder_context.margin_s
@@ -238,10 +292,11 @@ class Transcriber:
 
     def _windows(self, clips: Sequence[np.ndarray], frames: int) -> np.ndarray:
         """Return the encoder's input, float32 (batch, n_mels, frames)."""
-        found = np.concatenate([self.log_mel(samples)[:, :, :frames] for samples in clips])
-        if frames < self._most_frames:
-            for row, samples in zip(found, clips, strict=True):
-                row[:, _frames(samples) :] = 0
+        n_mels = self._log_mel.get_outputs()[0].shape[1]
+        found = np.zeros((len(clips), n_mels, frames), np.float32)
+        for row, samples in zip(found, clips, strict=True):
+            heard = frames if frames == self._most_frames else min(frames, _frames(samples))
+            row[:, :heard] = self.log_mel(samples)[0, :, :heard]
         return found
 
     def _check_graphs(self, decoder: ort.InferenceSession) -> None:
@@ -261,7 +316,12 @@ class Transcriber:
             problem, place=str(self.manifest.folder / "manifest.json"), remedy="run the recipe again"
         )
 
-    def _check(self, samples: np.ndarray) -> None:
+    def check(self, samples: np.ndarray) -> None:
+        """Refuse what no batch should hold.
+
+        Raises:
+            AudioError: Wrong shape or type, longer than 30 s, or not finite.
+        """
         if samples.ndim != 1 or samples.dtype != np.float32:
             raise AudioError(
                 f"expected float32 samples of shape (n,), got {samples.dtype} {samples.shape}",

@@ -61,7 +61,18 @@ if os.environ.get("FAKE_RUNTIME"):
             self.calls = 0
             self.on_phase = None
 
-        def transcribe(self, samples, *, language=None):
+        def check(self, samples):
+            pass
+
+        def free_memory(self):
+            pass
+
+        def transcribe_batch(self, clips, *, language=None, task="transcribe"):
+            if len(clips) > self.told.get("most_clips", len(clips)):
+                raise RuntimeError("Failed to allocate memory for requested buffer of size 1000000")
+            return [self.transcribe(samples) for samples in clips]
+
+        def transcribe(self, samples):
             self.calls += 1
             self.on_phase("encode")
             burst = bytearray(os.urandom(1)) * self.told.get("burst_bytes", 0)
@@ -95,6 +106,7 @@ if os.environ.get("FAKE_RUNTIME"):
 
     name = "fastwhisper_compress.runtime"
     sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [str(Path(errors.__file__).with_name("runtime"))]
     sys.modules[name].load_artifact = lambda folder, *, threads, backend: Fake(folder, threads, backend)
     sys.modules[name + ".audio"] = types.ModuleType(name + ".audio")
     sys.modules[name + ".audio"].read_audio = read_audio

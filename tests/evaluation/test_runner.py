@@ -10,7 +10,7 @@ import pytest
 
 from fastwhisper_compress.errors import ArtifactError, AudioError, UsageError
 from fastwhisper_compress.evaluation import runner
-from fastwhisper_compress.evaluation.runner import finished_rows, transcribe_all
+from fastwhisper_compress.evaluation.runner import finished_rows, transcribe_suite
 
 UTTERANCES = [{"id": f"u{i}", "audio": f"{i}.wav", "language": "de"} for i in range(4)]
 
@@ -21,10 +21,16 @@ class FakeModel:
         self.failing = failing
         self.looping = looping
 
-    def transcribe(self, samples, *, language=None):
-        self.heard.append((len(samples), language))
+    def check(self, samples):
         if len(samples) in self.failing:
             raise AudioError("longer than 30 s")
+
+    def transcribe_batch(self, clips, *, language=None, task="transcribe"):
+        return [self.transcribe(samples, language=language) for samples in clips]
+
+    def transcribe(self, samples, *, language):
+        self.heard.append((len(samples), language))
+        self.check(samples)
         return SimpleNamespace(
             text=f"text of {len(samples)}",
             tokens=np.array([len(samples), 7]),
@@ -43,7 +49,7 @@ def read_audio(path):
 
 def run(model, path, utterances=UTTERANCES):
     done = []
-    resumed = transcribe_all(model, read_audio, utterances, path, after_each=done.append)
+    resumed = transcribe_suite(model, read_audio, utterances, path, on_shrink=None, after_each=done.append)
     return resumed, done, [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -87,7 +93,7 @@ def test_audio_that_the_model_refuses_is_a_row_with_its_error(tmp_path):
 def test_the_first_clip_that_can_be_read_warms_up(tmp_path):
     model = FakeModel(failing=(64_000,))
     run(model, tmp_path / "rows.jsonl", [UTTERANCES[2], UTTERANCES[3], UTTERANCES[0]])
-    assert [length for length, _ in model.heard] == [64_000, 16_000, 64_000, 16_000]
+    assert [length for length, _ in model.heard] == [64_000, 16_000, 16_000]  # refused, warm-up, the row
 
 
 def test_finished_rows_are_not_done_again(tmp_path):
@@ -129,7 +135,7 @@ def test_no_rows_yet(tmp_path):
 
 def test_an_error_of_use_is_not_taken_for_broken_audio(tmp_path):
     class English(FakeModel):
-        def transcribe(self, samples, *, language=None):
+        def transcribe(self, samples, *, language):
             raise UsageError("the model knows no German")
 
     with pytest.raises(UsageError, match="German"):
@@ -140,9 +146,9 @@ def test_an_error_of_use_is_not_taken_for_broken_audio(tmp_path):
     ("raised", "kind", "code"),
     [
         (ArtifactError("no manifest", place="x", remedy="y"), "ArtifactError", 2),
-        (MemoryError(), "ResourceError", 6),
-        (RuntimeError("[ONNXRuntimeError] : std::bad_alloc"), "ResourceError", 6),
-        (RuntimeError("Failed to allocate memory for requested buffer of size 9"), "ResourceError", 6),
+        (MemoryError(), "OutOfMemoryError", 6),
+        (RuntimeError("[ONNXRuntimeError] : std::bad_alloc"), "OutOfMemoryError", 6),
+        (RuntimeError("Failed to allocate memory for requested buffer of size 9"), "OutOfMemoryError", 6),
     ],
 )
 def test_errors_become_an_event_and_an_exit_code(tmp_path, monkeypatch, raised, kind, code):

@@ -1,0 +1,229 @@
+"""The commands that do the work: compress, measure, transcribe, compare."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fastwhisper_compress.cli.app import (
+    AsJson,
+    Backend,
+    BatchSize,
+    Limit,
+    Offline,
+    Override,
+    OwnBackend,
+    OwnProvider,
+    Provider,
+    Task,
+    Threads,
+    app,
+    setting,
+)
+from fastwhisper_compress.errors import FastWhisperError
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe by name, or a file.")],
+    out: Annotated[Path | None, typer.Option(help="Output folder; runs/RECIPE-MODEL by default.")] = None,
+    model: Annotated[str | None, typer.Option(help="Checkpoint: id, folder or file.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Evaluation suite: name, manifest (.jsonl) or .yaml.")] = None,
+    calibration: Annotated[
+        str | None, typer.Option(help="Speech to calibrate on, never what is scored: name, manifest or .yaml.")
+    ] = None,
+    provider: Annotated[Provider | None, typer.Option(help="Where the artifact is to run.")] = None,
+    threads: Threads = None,
+    batch_size: BatchSize = None,
+    limit: Limit = None,
+    offline: Offline = False,
+    override: Override = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compress, export, verify, measure and report: the whole job."""
+    from fastwhisper_compress import console
+    from fastwhisper_compress.pipeline.run import Request
+    from fastwhisper_compress.pipeline.run import run as run_recipe
+
+    named = {
+        "model": model,
+        "suite": suite,
+        "calibration": calibration,
+        "provider": provider,
+        "threads": threads,
+        "batch_size": batch_size,
+    }
+    overrides = [*(override or []), *(setting(key, value) for key, value in named.items() if value is not None)]
+    with console.progress() as report:
+        folder, results = run_recipe(Request(recipe, tuple(overrides), out, limit, offline), report)
+    if as_json:
+        typer.echo(json.dumps(results.to_json(), ensure_ascii=False))
+        return
+    console.show(console.results_table(results))
+    typer.echo(f"\n{results.verdict}\n\nartifact and report: {folder}/report.html")
+
+
+@app.command(name="eval")
+def evaluate(
+    artifact: Annotated[Path, typer.Argument(help="An artifact: the --out folder of a run.")],
+    suite: Annotated[str, typer.Option(help="Evaluation suite: name, manifest (.jsonl) or .yaml.")] = "demo",
+    provider: OwnProvider = None,
+    backend: OwnBackend = Backend.ONNXRUNTIME,
+    threads: Threads = None,
+    batch_size: BatchSize = None,
+    limit: Limit = None,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure one artifact on a suite: error rate, speed, memory."""
+    from fastwhisper_compress import console
+    from fastwhisper_compress.evaluation.suite import load_suite
+    from fastwhisper_compress.pipeline.run import evaluate as evaluate_artifact
+    from fastwhisper_compress.pipeline.store import Store
+    from fastwhisper_compress.resources import cache_dir
+    from fastwhisper_compress.runtime.manifest import read_manifest
+
+    manifest = read_manifest(artifact, provider)
+    with console.progress() as report:
+        loaded = load_suite(suite, limit=limit, offline=offline)
+        found = evaluate_artifact(
+            Store(cache_dir() / "stages"),
+            artifact,
+            loaded,
+            report,
+            provider=manifest.provider,
+            threads=threads,
+            batch_size=batch_size or manifest.batch_size,
+            backend=backend,
+        )
+    parts: dict[str, Any] = {
+        "artifact": str(artifact),
+        "suite": loaded.name,
+        "limit": limit,
+        "backend": backend,
+        **found.to_json(),
+    }
+    if as_json:
+        typer.echo(json.dumps(parts, ensure_ascii=False))
+        return
+    figures, memory = parts["eval"], parts["memory"]
+    typer.echo(
+        f"{figures['metric'].upper()} {figures['wer']:.2%} on {figures['n_utterances']} utterances of {loaded.name}"
+        f"{' (synthetic speech)' if loaded.synthetic else ''}{f' (--limit {limit}: not comparable)' if limit else ''}\n"
+        f"speed {figures['rtfx']:.1f} x real time, load {figures['load_s']:.2f} s, "
+        f"peak RSS {memory['peak_rss_bytes'] / 1e6:.1f} MB, {figures['threads']} threads"
+    )
+    typer.echo("\n".join(console.memory_lines(memory["trace"])))
+    if figures["resumed_rows"]:
+        typer.echo(
+            f"memory is that after the first {figures['resumed_rows']} utterances, where it was resumed", err=True
+        )
+    for failure in figures["failed"]:
+        typer.echo(f"failed: {failure['id']}: {failure['error']}", err=True)
+
+
+@app.command()
+def transcribe(
+    artifact: Annotated[Path, typer.Argument(help="An artifact: the --out folder of a run.")],
+    files: Annotated[list[Path], typer.Argument(help="Audio files of at most 30 s.")],
+    language: Annotated[str | None, typer.Option(help="Spoken language, such as de; English by default.")] = None,
+    task: Annotated[Task, typer.Option(help="translate writes English.")] = Task.TRANSCRIBE,
+    provider: OwnProvider = None,
+    backend: OwnBackend = Backend.ONNXRUNTIME,
+    threads: Threads = None,
+    batch_size: BatchSize = None,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Show peak memory and time of each phase on stderr.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Transcribe audio files with an artifact."""
+    from fastwhisper_compress import console
+    from fastwhisper_compress.evaluation.memory_trace import MemoryTrace
+    from fastwhisper_compress.runtime.audio import SAMPLE_RATE
+
+    trace = MemoryTrace() if memory else None
+    from fastwhisper_compress.pipeline.advice import shrunk
+    from fastwhisper_compress.pipeline.transcribe import Job, transcribe_files
+
+    def tell(before: int, after: int) -> None:
+        typer.echo(shrunk(before, after), err=True)
+
+    job = Job(artifact, files, language, task, provider, backend, threads, batch_size)
+    rows: list[dict[str, Any]] = []
+    failures: list[FastWhisperError] = []
+    for file, found in transcribe_files(job, on_shrink=tell, trace=trace):
+        if isinstance(found, FastWhisperError):
+            failures.append(found)
+            typer.echo(f"error: {found}", err=True)
+            continue
+        duration = round(found.clip.samples.size / SAMPLE_RATE, 3)
+        text, tokens = found.transcript.text, list(found.transcript.tokens)
+        rows.append({"file": str(file), "text": text, "tokens": tokens, "duration_s": duration})
+        if not as_json:
+            typer.echo(f"{file}: {text}" if len(files) > 1 else text)
+    traced = trace.finish() if trace else None
+    if as_json:
+        typer.echo(json.dumps({"files": rows, "memory": traced} if traced else rows, ensure_ascii=False))
+    elif traced:
+        typer.echo("\n".join(console.memory_lines(traced)), err=True)
+    if failures:
+        raise typer.Exit(failures[0].exit_code)
+
+
+@app.command()
+def margin(
+    artifact: Annotated[Path, typer.Argument(help="An artifact: the --out folder of a run.")],
+    suite: Annotated[
+        str, typer.Option(help="Clips to try it on: name, manifest (.jsonl) or .yaml; needs no transcripts.")
+    ],
+    margins: Annotated[str, typer.Option(help="Seconds to try.")] = "4,6,8,10",
+    threads: Threads = None,
+    limit: Limit = None,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the margin of an elastic encoder context for a model."""
+    from dataclasses import asdict
+
+    from fastwhisper_compress import console
+    from fastwhisper_compress.errors import UsageError
+    from fastwhisper_compress.evaluation.suite import load_suite
+    from fastwhisper_compress.pipeline.margins import best_margin, try_margins
+
+    try:
+        seconds = [float(one) for one in margins.split(",")]
+    except ValueError:
+        seconds = []
+    if not seconds or not all(0 <= one <= 30 for one in seconds):
+        raise UsageError(f"not a list of seconds: {margins!r}", place="--margins", remedy="write it as 4,6,8,10")
+    with console.progress() as report:
+        loaded = load_suite(suite, limit=limit, offline=offline, transcripts=False)
+        trials = try_margins(artifact, loaded, seconds, lambda n, of: report("try margins", n, of), threads=threads)
+    best = best_margin(trials)
+    if as_json:
+        typer.echo(json.dumps({"trials": [asdict(one) for one in trials], "elastic_margin_s": best}))
+        return
+    typer.echo("margin  differs from full window     WER  redone    RTFx")
+    for one in trials:
+        name = "full" if one.margin_s is None else f"{one.margin_s:g} s"
+        errors = "" if one.wer is None else f"{one.wer:.2%}"
+        typer.echo(f"{name:>6}  {one.difference:24.2%}  {errors:>6}  {one.redone:6}  {one.rtfx:6.1f}")
+    none = "no margin is both near the full window and faster: keep encoder_context: full"
+    typer.echo(f"\n{none if best is None else f'elastic_margin_s: {best:g}'}")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Output folders of runs on one suite.")],
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("comparison"),
+    as_json: AsJson = False,
+) -> None:
+    """Put several runs on one Pareto report."""
+    from fastwhisper_compress.report.compare import compare as compare_runs
+
+    found = compare_runs(runs, out)
+    typer.echo(json.dumps(found, ensure_ascii=False) if as_json else f"{out}/report.html")
