@@ -23,6 +23,7 @@ from fastwhisper_compress.pipeline.calibrate import check_disjoint
 from fastwhisper_compress.pipeline.gates import load_gates
 from fastwhisper_compress.pipeline.margins import margin_s
 from fastwhisper_compress.pipeline.output import check_output
+from fastwhisper_compress.pipeline.predict import predicted
 from fastwhisper_compress.pipeline.provenance import code_digest, cpu_name, environment, package_versions, usable_cores
 from fastwhisper_compress.pipeline.store import Store, publishing, read_json, resources, write_json
 from fastwhisper_compress.recipe import LoadedRecipe, Recipe, check_against, load_recipe
@@ -335,7 +336,7 @@ def _side(name: str, folder: Path, evaluation: Evaluation) -> dict[str, Any]:
     return {
         "recipe": name,
         "artifact": artifact_part(folder),
-        "memory": parts["memory"] | weights,
+        "memory": parts["memory"] | weights | {"predicted": predicted(manifest, evaluation)},
         "eval": parts["eval"],
         "verify": manifest["verify"],
     }

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from fastwhisper_compress.report.model import Memory
 
 
+_PARTS = {"cross_cache": "keys and values of the audio", "self_cache": "keys and values of the text"}
+
+
 def predicted_tables(sides: tuple[Memory, Memory]) -> tuple[Table | None, Table | None]:
     """Predicted against measured, and the parts of the prediction; None where nothing was predicted."""
     said = [side.predicted.phases if side.predicted else {} for side in sides]
@@ -41,7 +44,7 @@ def predicted_tables(sides: tuple[Memory, Memory]) -> tuple[Table | None, Table 
     ), Table(
         "What the predicted peak is made of",
         ("Part", "FP32", "Candidate"),
-        tuple((name, *(or_none(one.get(name)) for one in made_of)) for name in parts),
+        tuple((_PARTS.get(name, name), *(or_none(one.get(name)) for one in made_of)) for name in parts),
     )
 
 

@@ -1,0 +1,37 @@
+"""What the estimate says of an artifact and a workload, to stand in the report beside what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastwhisper_compress.evaluation.measure import Evaluation
+from fastwhisper_compress.memory.estimate import estimate
+from fastwhisper_compress.memory.layout import layout_of
+from fastwhisper_compress.memory.working_set import MAX_AUDIO_S, Workload
+
+_PROMPT_TOKENS = 4  # start, language, task, no timestamps
+
+
+def predicted(manifest: Mapping[str, Any], evaluation: Evaluation) -> dict[str, dict[str, int]]:
+    """Return the ``predicted`` part of a side's memory.
+
+    Only the workload is taken from the evaluation: its batch, the longest window and the longest text.
+
+    Args:
+        manifest: The artifact's.
+        evaluation: What was run.
+    """
+    margin_s = manifest["encoder_context"]["margin_s"]
+    longest_s = max(row.audio_s for row in evaluation.rows)
+    window_s = MAX_AUDIO_S if margin_s is None else min(MAX_AUDIO_S, longest_s + margin_s)
+    # An elastic transcript that went wrong is made again with the full window.
+    window_s = MAX_AUDIO_S if any(row.redone for row in evaluation.rows) else max(window_s, 0.1)
+    tokens = max(len(row.tokens) for row in evaluation.rows) + _PROMPT_TOKENS
+    work = Workload(int(evaluation.process["batch_size_used"]), window_s, tokens=tokens)
+    found = estimate(layout_of(manifest), work, threads=evaluation.threads)
+    widest = max(found.phases, key=found.phase_bytes)
+    return {
+        "phases": {phase: found.phase_bytes(phase) for phase in found.phases},
+        "parts": found.phases[widest],
+    }
