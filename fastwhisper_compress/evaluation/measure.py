@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastwhisper_compress.evaluation.suite import Suite
+    from fastwhisper_compress.runtime.manifest import Offload
 
 __all__ = ["Evaluation", "OnProgress", "Row", "compare", "measure", "restore"]
 
@@ -42,6 +43,7 @@ def measure(
     threads: int | None = None,
     provider: str = "cpu",
     backend: str = "onnxruntime",
+    offload: Offload | None = None,
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
     """Transcribe a suite in a fresh process and score it.
@@ -57,6 +59,7 @@ def measure(
         threads: Threads of the measuring process; all usable cores when not given.
         provider: ``cpu`` or ``cuda``; GPU memory is measured for the latter.
         backend: What runs the encoder, ``onnxruntime`` or ``openvino``.
+        offload: What leaves memory while it is not needed; None takes what the artifact says.
         on_progress: Called with (rows done, rows in all).
 
     Raises:
@@ -80,6 +83,7 @@ def measure(
         "threads": threads,
         "provider": provider,
         "backend": backend,
+        "offload": offload,
         "utterances": [
             {"id": one.id, "audio": str(one.audio.resolve()), "language": one.language} for one in suite.utterances
         ],

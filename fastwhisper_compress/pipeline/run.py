@@ -15,6 +15,7 @@ from fastwhisper_compress.checkpoint.dims import modules
 from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.checkpoint.open import open_checkpoint
 from fastwhisper_compress.evaluation.measure import Evaluation, compare, measure, restore
+from fastwhisper_compress.evaluation.result import offload_price
 from fastwhisper_compress.evaluation.suite import Suite, list_suites, load_suite
 from fastwhisper_compress.pipeline.build import Builder, Order, Report, artifact_part, check_files, public_id
 from fastwhisper_compress.pipeline.calibrate import check_disjoint
@@ -26,6 +27,7 @@ from fastwhisper_compress.pipeline.store import Store, publishing, read_json, re
 from fastwhisper_compress.recipe import LoadedRecipe, Recipe, check_against, load_recipe
 from fastwhisper_compress.report import Results, read_rows, render, verdict
 from fastwhisper_compress.resources import cache_dir, data_dir
+from fastwhisper_compress.runtime.manifest import Offload
 from fastwhisper_compress.runtime.session import require_provider
 
 _BASELINE_RECIPE = "fp32"
@@ -118,6 +120,19 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
         with clock.step(f"evaluate {side}"):
             tell = _on(side, report)
             evaluations.append(evaluate(store, folder, suite, tell, provider=recipe.provider, threads=recipe.threads))
+    price = None
+    if recipe.offload != "none":
+        with clock.step("evaluate without offload"):
+            plain = evaluate(
+                store,
+                folders[1],
+                suite,
+                _on("without offload", report),
+                provider=recipe.provider,
+                threads=recipe.threads,
+                offload="none",
+            )
+        price = offload_price(plain, evaluations[1], recipe.offload)
     clock.seconds["total"] = round(time.perf_counter() - started, 3)
 
     results = _results(
@@ -127,6 +142,7 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
         suite=suite,
         folders=folders,
         evaluations=evaluations,
+        price=price,
         seconds=clock.seconds,
     )
     report("write report", 0, 1)
@@ -157,10 +173,11 @@ def evaluate(
     provider: str,
     threads: int | None,
     backend: str = "onnxruntime",
+    offload: Offload | None = None,
 ) -> Evaluation:
     """Measure an artifact on a suite in a fresh process, unless the store has the result.
 
-    Interrupted rows are kept outside the stage, and the next call goes on after them.
+    ``offload`` None takes what the artifact says. Interrupted rows are kept outside the stage, and the next call goes on after them.
     """
     threads = threads or usable_cores()
     check_files(artifact)
@@ -169,6 +186,7 @@ def evaluate(
         "suite": suite.digest,
         "provider": provider,
         "backend": backend,
+        "offload": offload,
         "threads": threads,
         "cpu": cpu_name(),
         "code": code_digest("runtime", "evaluation"),
@@ -198,6 +216,7 @@ def evaluate(
             threads=threads,
             provider=provider,
             backend=backend,
+            offload=offload,
             on_progress=lambda n, of: report("evaluate", n, of),
         )
         shutil.copyfile(rows, folder / "rows.jsonl")
@@ -245,6 +264,7 @@ def _results(
     suite: Suite,
     folders: Sequence[Path],
     evaluations: Sequence[Evaluation],
+    price: dict[str, Any] | None,
     seconds: dict[str, float],
 ) -> Results:
     recipe = loaded.recipe
@@ -293,6 +313,7 @@ def _results(
             "baseline": sides[0],
             "candidate": sides[1],
             "delta": compare(evaluations[0], evaluations[1], seed=recipe.seed) | saved,
+            "offload": price,
             "environment": environment(recipe.threads),
             "verdict": "",
             "timings_s": seconds,

@@ -256,6 +256,25 @@ class Delta(_Record):
     rtfx_ratio: float
 
 
+class Footprint(_Record):
+    """What one way of running an artifact takes."""
+
+    peak_rss_bytes: NonNegativeInt
+    rtfx: float
+
+
+class OffloadPrice(_Record):
+    """The candidate run as its recipe says beside the same artifact with everything kept in memory."""
+
+    mode: Literal["phase", "layers"]
+    plain: Footprint
+    offloaded: Footprint
+    memory_ratio: float
+    time_ratio: float
+    tokens_identical: NonNegativeInt
+    n_utterances: NonNegativeInt
+
+
 class Environment(_Record):
     """The machine and the packages."""
 
@@ -283,6 +302,7 @@ class Results(_Record):
     baseline: Side
     candidate: Side
     delta: Delta
+    offload: OffloadPrice | None = None  # None: the recipe keeps everything in memory
     environment: Environment
     verdict: str
     timings_s: dict[str, float]

@@ -60,6 +60,7 @@ class View:
     verification: Table
     gate: str
     evaluation: Table
+    offload: Table | None
     statistics: Table
     statement: str
     worst: Worst
@@ -93,6 +94,7 @@ def build_view(results: Results, worst: Worst) -> View:
         verification=seen.verification(results),
         gate=seen.gate(results),
         evaluation=seen.evaluation(results, synthetic),
+        offload=seen.offload(results, synthetic),
         statistics=seen.statistics(results, synthetic),
         statement=_sentence(results.delta.statement),
         worst=worst,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-
-from fastwhisper_compress.runtime.session import open_session
 
 if TYPE_CHECKING:
     import numpy as np
     import onnxruntime as ort
+
+    from fastwhisper_compress.runtime.layered import LayeredSession
 
 
 class Encoder(Protocol):
@@ -26,12 +25,12 @@ class Encoder(Protocol):
 
 
 class OnnxRuntimeEncoder:
-    """The encoder where an artifact was written to run; for arguments and errors see ``open_session``."""
+    """The encoder where an artifact was written to run, whole or in parts."""
 
-    def __init__(self, graph: Path, provider: str, threads: int | None = None) -> None:
-        self._session = open_session(graph, provider, threads)
+    def __init__(self, session: ort.InferenceSession | LayeredSession, provider: str) -> None:
+        self._session = session
         self._provider = provider
-        self.outputs = tuple(node.name for node in self._session.get_outputs())
+        self.outputs = tuple(node.name for node in session.get_outputs())
 
     def run(self, mel: np.ndarray, names: tuple[str, ...]) -> dict[str, ort.OrtValue]:
         """Encode. ONNX Runtime allocates the outputs where its activations have been: they take no room of their own."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from fastwhisper_compress.errors import BackendError, ProviderError, ResourceError, UnsafeInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import onnxruntime as ort
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -23,7 +25,14 @@ _PLUMBING = {
 
 
 def open_session(
-    graph: Path, provider: str, threads: int | None = None, *, optimise: bool = True
+    graph: Path,
+    provider: str,
+    threads: int | None = None,
+    *,
+    optimise: bool = True,
+    lean: bool = False,
+    prepack: bool = True,
+    streamed: Mapping[str, ort.OrtValue] | None = None,
 ) -> ort.InferenceSession:
     """Open a graph.
 
@@ -32,6 +41,11 @@ def open_session(
         provider: ``cpu`` or ``cuda``.
         threads: Of the CPU provider; None takes one a core.
         optimise: False leaves the graph as it was written.
+        lean: Whether to take every activation from the system and give it back at once, rather than share one arena with
+            other sessions, which keeps all it ever had.
+        prepack: Whether kernels may copy weights into a layout they like better; False leaves them in the mapped file.
+        streamed: For one part of a graph, weights by name that lie where the caller may drop them between runs: so
+            nothing is computed from them beforehand or copied. Parts are lean.
 
     Raises:
         BackendError: ONNX Runtime is missing, twice installed, or without the provider.
@@ -40,22 +54,17 @@ def open_session(
         UnsafeInputError: The file is not a graph that loads.
     """
     ort = require_provider(provider)
-    _share_arena()
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.enable_mem_pattern = False
-    options.add_session_config_entry("session.use_env_allocators", "1")
-    # The three sessions of an artifact run one after another: threads of one must not spin while the next one computes.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options = _options(threads, lean=lean, prepack=prepack, streamed=streamed)
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if threads is not None:
-        options.intra_op_num_threads = threads
     if provider != "cpu":
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
         session = ort.InferenceSession(
-            str(graph), options, providers=[(PROVIDERS[provider], _PROVIDER_OPTIONS[provider])]
+            str(graph),
+            options,
+            providers=[(PROVIDERS[provider], _PROVIDER_OPTIONS[provider])],
+            disabled_optimizers=None if streamed is None else ["ConstantFolding"],
         )
     except MemoryError as error:
         raise ResourceError("out of memory while loading", place=str(graph), remedy="use a smaller recipe") from error
@@ -75,6 +84,33 @@ def open_session(
     if provider != "cpu":
         _refuse_strays(session, graph, provider)
     return session
+
+
+def _options(
+    threads: int | None, *, lean: bool, prepack: bool, streamed: Mapping[str, ort.OrtValue] | None
+) -> ort.SessionOptions:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.enable_mem_pattern = False
+    if lean or streamed is not None:
+        options.enable_cpu_mem_arena = False
+    else:
+        _share_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+    if not prepack or streamed is not None:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    # The three sessions of an artifact run one after another: threads of one must not spin while the next one computes.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if streamed is not None:
+        # One level more, and constants are folded whatever is disabled: FP16 weights would stay in memory as FP32.
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        for name, value in streamed.items():
+            options.add_initializer(name, value)
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
 
 
 def require_provider(provider: str) -> ort:
