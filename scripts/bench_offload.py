@@ -63,8 +63,8 @@ def measured(artifact: Path, suite: Suite, repeats: int, threads: int) -> list[d
     from fastwhisper_compress.errors import UsageError
     from fastwhisper_compress.evaluation.measure import Evaluation, measure
 
-    found: dict[str, list[Evaluation]] = {}
-    refused: dict[str, str] = {}
+    found: dict[Offload, list[Evaluation]] = {}
+    refused: dict[Offload, str] = {}
     for _ in range(repeats):
         for mode in MODES:
             print(f"offload: {artifact.name}, {mode}", file=sys.stderr)
