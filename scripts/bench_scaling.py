@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCHES = (1, 2, 4, 8)
@@ -71,9 +71,10 @@ def measure(artifact: Path, batch: int, seconds: int, threads: int) -> dict[str,
 
     from fastwhisper_compress.evaluation.memory_probe import peak_resident_bytes
     from fastwhisper_compress.runtime import load_artifact
-    from fastwhisper_compress.runtime.decode import Batch, prompt_tokens
+    from fastwhisper_compress.runtime.decode import Batch, Decoder, prompt_tokens
 
     model = load_artifact(artifact, threads=threads)
+    decoder = cast("Decoder", model._decoder)  # noqa: SLF001 - nothing is offloaded, so it holds its session
     prompt = prompt_tokens(model.manifest.decoding, None, "transcribe")
     noise = np.random.default_rng(0).normal(0, 0.05, (batch, seconds * 16_000)).astype(np.float32)
     encode_ms, step_ms = [], []
@@ -81,7 +82,7 @@ def measure(artifact: Path, batch: int, seconds: int, threads: int) -> dict[str,
         start = time.perf_counter()
         encoded = model.encode(list(noise), frames=100 * seconds)
         encode_ms.append(1000 * (time.perf_counter() - start))
-        texts = Batch(model._decoder._session, encoded.cross)  # noqa: SLF001 - the step itself is what is timed
+        texts = Batch(decoder._session, encoded.cross)  # noqa: SLF001 - the step itself is what is timed
         texts.feed(np.array([prompt] * batch, np.int64))
         for token in range(STEPS):
             start = time.perf_counter()

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -17,6 +18,7 @@ from fastwhisper_compress.emit.encoder import write_encoder
 from fastwhisper_compress.emit.graph import Graph, WeightFile
 from fastwhisper_compress.emit.log_mel import write_log_mel
 from fastwhisper_compress.emit.precision import Plan
+from fastwhisper_compress.emit.split import check_streamable, write_parts
 from fastwhisper_compress.errors import ProviderError, RecipeError
 
 GRAPHS = {"log_mel": "onnx/log_mel.onnx", "encoder": "onnx/encoder.onnx", "decoder": "onnx/decoder.onnx"}
@@ -30,25 +32,28 @@ class Emission:
     Attributes:
         modules: One entry a checkpoint module, in graph order.
         fusions: Fused operators by name, counted over all graphs.
+        layers: Of encoder and decoder, the parts that a runtime may stream; None where none were asked for.
     """
 
     modules: tuple[Written, ...]
     fusions: dict[str, int]
+    layers: dict[str, Any] | None = None
 
 
-def emit(checkpoint: Checkpoint, plan: Plan, folder: Path) -> Emission:
+def emit(checkpoint: Checkpoint, plan: Plan, folder: Path, *, layers: bool = False) -> Emission:
     """Write the graphs, weights and configs of a checkpoint into an empty folder.
 
     Args:
         checkpoint: What to write.
         plan: In which precisions and operators.
         folder: Where; it must exist.
+        layers: Whether to write the graphs also in parts, for a runtime that streams the weights.
 
     Raises:
         ProviderError: The plan's provider has no kernel for one of its precisions.
-        RecipeError: A group size does not divide a module's inputs.
+        RecipeError: A group size does not divide a module's inputs, or a module cannot be streamed.
     """
-    check_plan(checkpoint, plan)
+    check_plan(checkpoint, plan, layers=layers)
     dims = checkpoint.dims
     (folder / "onnx").mkdir()
     modules: list[Written] = []
@@ -69,16 +74,21 @@ def emit(checkpoint: Checkpoint, plan: Plan, folder: Path) -> Emission:
             fusions += emitter.graph.fusions
     for name, content in config_files(checkpoint).items():
         (folder / name).write_bytes(content)
-    return Emission(tuple(modules), dict(sorted(fusions.items())))
+    parts: dict[str, Any] | None = None
+    if layers:  # after the weight file is complete: ONNX Runtime opens the graphs to tell the types of inner values
+        parts = {"weights": WEIGHTS} | {name: write_parts(folder / GRAPHS[name], folder) for name in writers}
+    return Emission(tuple(modules), dict(sorted(fusions.items())), parts)
 
 
-def check_plan(checkpoint: Checkpoint, plan: Plan) -> None:
-    """Refuse a plan that cannot be written as it stands.
+def check_plan(checkpoint: Checkpoint, plan: Plan, *, layers: bool = False) -> None:
+    """Refuse a plan that cannot be written as it stands, or whose layers cannot be streamed if they are to be.
 
     Raises:
         ProviderError: A precision that the provider would only run by falling back to another one.
-        RecipeError: A group size does not divide a module's inputs.
+        RecipeError: A group size does not divide a module's inputs, or a module cannot be streamed.
     """
+    if layers:
+        check_streamable(plan)
     for path, precision in plan.precision.items():
         if plan.provider == "cuda" and precision.scheme == "int8_dynamic":
             raise ProviderError(

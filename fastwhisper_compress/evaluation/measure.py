@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastwhisper_compress.evaluation.suite import Suite
+    from fastwhisper_compress.runtime.manifest import Offload
 
 __all__ = ["Evaluation", "OnProgress", "Row", "compare", "measure", "restore"]
 
@@ -51,6 +52,7 @@ def measure(
     provider: str = "cpu",
     backend: str = "onnxruntime",
     batch_size: int = 1,
+    offload: Offload | None = None,
     on_progress: OnProgress | None = None,
     on_shrink: OnShrink | None = None,
 ) -> Evaluation:
@@ -68,6 +70,7 @@ def measure(
         provider: ``cpu`` or ``cuda``; GPU memory is measured for the latter.
         backend: What runs the encoder, ``onnxruntime`` or ``openvino``.
         batch_size: How many clips are transcribed together; when memory runs out it goes on with fewer.
+        offload: What leaves memory while it is not needed; None takes what the artifact says.
         on_progress: Called with (rows done, rows in all).
         on_shrink: Called with (clips at which memory ran out, clips it goes on with).
 
@@ -94,6 +97,7 @@ def measure(
         "provider": provider,
         "backend": backend,
         "batch_size": batch_size,
+        "offload": offload,
         "utterances": [
             {"id": one.id, "audio": str(one.audio.resolve()), "language": one.language} for one in suite.utterances
         ],

@@ -208,3 +208,23 @@ def compare(baseline: Evaluation, candidate: Evaluation, *, seed: int = 0) -> di
         "rss_saved_pct": 100 * (peak - candidate.process["peak_rss_bytes"]) / peak,
         "rtfx_ratio": candidate.rtfx / baseline.rtfx,
     }
+
+
+def offload_price(plain: Evaluation, offloaded: Evaluation, mode: str) -> dict[str, Any]:
+    """Return the ``offload`` part of results.json: what leaving memory saves and costs, on one and the same artifact."""
+
+    def figures(evaluation: Evaluation) -> dict[str, Any]:
+        return {"peak_rss_bytes": evaluation.process["peak_rss_bytes"], "rtfx": evaluation.rtfx}
+
+    before, after = figures(plain), figures(offloaded)
+    return {
+        "mode": mode,
+        "plain": before,
+        "offloaded": after,
+        "memory_ratio": after["peak_rss_bytes"] / before["peak_rss_bytes"],
+        "time_ratio": before["rtfx"] / after["rtfx"],
+        "tokens_identical": sum(
+            one.tokens == other.tokens for one, other in zip(plain.rows, offloaded.rows, strict=True)
+        ),
+        "n_utterances": len(plain.rows),
+    }

@@ -4,9 +4,9 @@ Started fresh by ``measure`` for every candidate, so that peak memory is the mod
 transcribing does not need (no torch, no jiwer, no scipy).
 
 ``python -m fastwhisper_compress.evaluation.runner SPEC.json``, where the spec holds ``artifact``, ``rows_path``,
-``threads``, ``provider``, ``backend``, ``batch_size`` and ``utterances`` (each with ``id``, ``audio``, ``language``). Rows
-are appended to ``rows_path`` and flushed one by one; ids already there are skipped, so an interrupted run goes on where
-it stopped. ``load_s`` is opening the artifact, imports not included; the first clip is transcribed once untimed before the
+``threads``, ``provider``, ``backend``, ``batch_size``, ``offload`` (null: what the artifact says) and ``utterances`` (each
+with ``id``, ``audio``, ``language``). Rows are appended to ``rows_path`` and flushed one by one; ids already there are
+skipped, so an interrupted run goes on where it stopped. ``load_s`` is opening the artifact, imports not included; the first clip is transcribed once untimed before the
 rest. Standard output carries one JSON object per line:
 ``{"event": "progress" | "recovery" | "error" | "measurement", ...}``.
 """
@@ -160,7 +160,9 @@ def _measure(spec: Mapping[str, Any], emit: Emit) -> None:
     trace.begin_load(spec["backend"])
     rss_imports = resident_bytes()
     start = time.perf_counter()
-    transcriber = load_artifact(Path(spec["artifact"]), threads=spec["threads"], backend=spec["backend"])
+    transcriber = load_artifact(
+        Path(spec["artifact"]), threads=spec["threads"], backend=spec["backend"], offload=spec["offload"]
+    )
     load_s = time.perf_counter() - start
     rss_after_load = resident_bytes()
     trace("idle")

@@ -80,13 +80,13 @@ class Builder:
 
         Raises:
             ProviderError: The provider has no kernel for one of the precisions.
-            RecipeError: A group size does not divide a module's inputs.
+            RecipeError: A group size does not divide a module's inputs, or layers that are to be streamed cannot.
         """
         pairs = zip(order.passes, order.selections, strict=True)
         kept = [(one, paths) for one, paths in pairs if one.stage != "weights" or not one.calibrated]
         passes, selections = [one for one, _ in kept], [paths for _, paths in kept]
         compressed = apply(self._checkpoint, passes, selections, order.provider)
-        check_plan(compressed.checkpoint, compressed.plan)
+        check_plan(compressed.checkpoint, compressed.plan, layers=order.offload == "layers")
 
     def build(self, order: Order, baseline: Path | None) -> Path:
         """Return the folder of an artifact, making it unless the store has it.
@@ -127,7 +127,7 @@ class Builder:
         def make(folder: Path) -> None:
             plan = self._rounded(compressed)
             self._report("emit", 0, 1)
-            emission = emit(compressed.checkpoint, plan, folder)
+            emission = emit(compressed.checkpoint, plan, folder, layers=order.offload == "layers")
             audit(folder, modules(self._checkpoint.dims), plan, emission.modules)
             manifest = self._manifest(order, plan, compressed.applied, emission)
             manifest["files"] = _files(folder)
@@ -166,7 +166,11 @@ class Builder:
     def _verify(self, folder: Path, baseline: Path | None, least: float) -> dict[str, Any]:
         # What is verified is arithmetic, on the full window; what a shorter one costs is for the evaluation to measure.
         artifact = load_artifact(folder, encoder_context=EncoderContext())
-        verify_loads(artifact.manifest.graphs, artifact.manifest.provider)
+        layers = artifact.manifest.layers
+        parts = [] if layers is None else [*layers.encoder, *layers.decoder]
+        verify_loads(
+            artifact.manifest.graphs | {part.graph.name: part.graph for part in parts}, artifact.manifest.provider
+        )
         clips = parity_clips(self._parity, self._gates.clips)
 
         def progress(done: int, of: int) -> None:
@@ -199,6 +203,7 @@ class Builder:
             "encoder_context": {"margin_s": order.margin_s},
             "batch_size": order.batch_size,
             "offload": order.offload,
+            "layers": emission.layers,
             "decoding": checkpoint.decoding.to_json(),
             "passes": [pass_.model_dump(mode="json", exclude={"only_on"}) for pass_ in order.passes],
             "applied": [{"pass": one.name, "n_modules": one.n_modules, "note": one.note} for one in applied],

@@ -16,6 +16,7 @@ from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.checkpoint.open import open_checkpoint
 from fastwhisper_compress.errors import OutOfMemoryError
 from fastwhisper_compress.evaluation.measure import Evaluation, compare, measure, restore
+from fastwhisper_compress.evaluation.result import offload_price
 from fastwhisper_compress.evaluation.suite import Suite, list_suites, load_suite
 from fastwhisper_compress.pipeline.advice import shrunk, with_advice
 from fastwhisper_compress.pipeline.build import Builder, Order, Report, artifact_part, check_files, public_id
@@ -30,6 +31,7 @@ from fastwhisper_compress.recipe import LoadedRecipe, Recipe, check_against, loa
 from fastwhisper_compress.report import Results, read_rows, render, verdict
 from fastwhisper_compress.report.model import SCHEMA_VERSION
 from fastwhisper_compress.resources import cache_dir, data_dir
+from fastwhisper_compress.runtime.manifest import Offload
 from fastwhisper_compress.runtime.session import require_provider
 
 _BASELINE_RECIPE = "fp32"
@@ -120,16 +122,31 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
     for side, folder in zip(_SIDES, folders, strict=True):
         with clock.step(f"evaluate {side}"):
             tell = _on(side, report)
-            found = evaluate(
+            evaluations.append(
+                evaluate(
+                    store,
+                    folder,
+                    suite,
+                    tell,
+                    provider=recipe.provider,
+                    threads=recipe.threads,
+                    batch_size=recipe.batch_size,
+                )
+            )
+    price = None
+    if recipe.offload != "none":
+        with clock.step("evaluate without offload"):
+            plain = evaluate(
                 store,
-                folder,
+                folders[1],
                 suite,
-                tell,
+                _on("without offload", report),
                 provider=recipe.provider,
                 threads=recipe.threads,
                 batch_size=recipe.batch_size,
+                offload="none",
             )
-            evaluations.append(found)
+        price = offload_price(plain, evaluations[1], recipe.offload)
     clock.seconds["total"] = round(time.perf_counter() - started, 3)
 
     results = _results(
@@ -139,6 +156,7 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
         suite=suite,
         folders=folders,
         evaluations=evaluations,
+        price=price,
         seconds=clock.seconds,
     )
     report("write report", 0, 1)
@@ -170,11 +188,12 @@ def evaluate(
     threads: int | None,
     batch_size: int,
     backend: str = "onnxruntime",
+    offload: Offload | None = None,
 ) -> Evaluation:
     """Measure an artifact on a suite in a fresh process, unless the store has the result.
 
-    Interrupted rows are kept outside the stage, and the next call goes on after them. When memory runs out it goes on with
-    smaller batches, and reports that.
+    ``offload`` None takes what the artifact says. Interrupted rows are kept outside the stage, and the next call goes on
+    after them. When memory runs out it goes on with smaller batches, and reports that.
 
     Raises:
         OutOfMemoryError: There was not enough memory for one clip at a time.
@@ -186,6 +205,7 @@ def evaluate(
         "suite": suite.digest,
         "provider": provider,
         "backend": backend,
+        "offload": offload,
         "threads": threads,
         "batch_size": batch_size,
         "cpu": cpu_name(),
@@ -218,6 +238,7 @@ def evaluate(
                 provider=provider,
                 backend=backend,
                 batch_size=batch_size,
+                offload=offload,
                 on_progress=lambda n, of: report("evaluate", n, of),
                 on_shrink=lambda before, after: report(shrunk(before, after), 0, 1),
             )
@@ -273,6 +294,7 @@ def _results(
     suite: Suite,
     folders: Sequence[Path],
     evaluations: Sequence[Evaluation],
+    price: dict[str, Any] | None,
     seconds: dict[str, float],
 ) -> Results:
     recipe = loaded.recipe
@@ -321,6 +343,7 @@ def _results(
             "baseline": sides[0],
             "candidate": sides[1],
             "delta": compare(evaluations[0], evaluations[1], seed=recipe.seed) | saved,
+            "offload": price,
             "environment": environment(recipe.threads),
             "verdict": "",
             "timings_s": seconds,

@@ -138,6 +138,25 @@ def _memory_rows(results: Results) -> list[tuple[str, str, str, str]]:
     return rows
 
 
+def offload(results: Results, synthetic: str) -> Table | None:
+    """What offloading costs and saves; None where the recipe keeps everything in memory."""
+    price = results.offload
+    if price is None:
+        return None
+    plain, lean = price.plain, price.offloaded
+    equal = f"{number(price.tokens_identical)} of {number(price.n_utterances)}"
+    return Table(
+        "What offloading costs and saves" + (f" ({synthetic})" if synthetic else ""),
+        ("Candidate", "All in memory", f"Offload: {price.mode}", "Ratio"),
+        (
+            ("Peak RSS", megabytes(plain.peak_rss_bytes), megabytes(lean.peak_rss_bytes), ratio(price.memory_ratio)),
+            ("RTFx", number(plain.rtfx, 1), number(lean.rtfx, 1), ratio(1 / price.time_ratio)),
+            ("Transcripts with the same tokens", "", equal, ""),
+        ),
+        note="Both columns are the same artifact, each measured in a process of its own.",
+    )
+
+
 def statistics(results: Results, synthetic: str) -> Table:
     """The paired difference and its intervals."""
     delta = results.delta

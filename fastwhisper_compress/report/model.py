@@ -262,6 +262,25 @@ class Delta(Record):
     rtfx_ratio: float
 
 
+class Footprint(Record):
+    """What one way of running an artifact takes."""
+
+    peak_rss_bytes: NonNegativeInt
+    rtfx: float
+
+
+class OffloadPrice(Record):
+    """The candidate run as its recipe says beside the same artifact with everything kept in memory."""
+
+    mode: Literal["phase", "layers"]
+    plain: Footprint
+    offloaded: Footprint
+    memory_ratio: float
+    time_ratio: float
+    tokens_identical: NonNegativeInt
+    n_utterances: NonNegativeInt
+
+
 class Environment(Record):
     """The machine and the packages."""
 
@@ -289,6 +308,7 @@ class Results(Record):
     baseline: Side
     candidate: Side
     delta: Delta
+    offload: OffloadPrice | None = None  # None: the recipe keeps everything in memory
     environment: Environment
     verdict: str
     timings_s: dict[str, float]

@@ -61,6 +61,7 @@ class View:
     verification: Table
     gate: str
     evaluation: Table
+    offload: Table | None
     statistics: Table
     memory: MemorySection | None
     statement: str
@@ -95,6 +96,7 @@ def build_view(results: Results, worst: Worst) -> View:
         verification=seen.verification(results),
         gate=seen.gate(results),
         evaluation=seen.evaluation(results, synthetic),
+        offload=seen.offload(results, synthetic),
         statistics=seen.statistics(results, synthetic),
         memory=memory_section(results),
         statement=_sentence(results.delta.statement),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol
-
-from fastwhisper_compress.runtime.session import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,15 +11,11 @@ if TYPE_CHECKING:
     import numpy as np
     import onnxruntime as ort
 
+    from fastwhisper_compress.runtime.layered import LayeredSession
 
-class Encoder(Protocol):
-    """What the transcriber needs of an encoder.
 
-    Attributes:
-        outputs: Names of the graph's outputs.
-    """
-
-    outputs: tuple[str, ...]
+class RunsEncoder(Protocol):
+    """An encoder that is in memory."""
 
     def run(self, mel: np.ndarray, names: tuple[str, ...]) -> dict[str, ort.OrtValue]:
         """Return the outputs of those names for a spectrogram float32 (batch, n_mels, frames)."""
@@ -30,13 +24,30 @@ class Encoder(Protocol):
         """Write the outputs of those names into arrays of just their shape; only on a CPU."""
 
 
-class OnnxRuntimeEncoder:
-    """The encoder where an artifact was written to run; for arguments and errors see ``open_session``."""
+class Encoder(Protocol):
+    """An encoder that need not be in memory all the time.
 
-    def __init__(self, graph: Path, provider: str, threads: int | None = None) -> None:
-        self._session = open_session(graph, provider, threads)
+    Attributes:
+        outputs: Names of the graph's outputs.
+    """
+
+    outputs: tuple[str, ...]
+
+    def ready(self) -> AbstractContextManager[RunsEncoder]:
+        """Have it in memory for as long as a batch is encoded."""
+
+
+class OnnxRuntimeEncoder:
+    """The encoder where an artifact was written to run, whole or in parts."""
+
+    def __init__(self, session: ort.InferenceSession | LayeredSession, provider: str) -> None:
+        self._session = session
         self._provider = provider
-        self.outputs = tuple(node.name for node in self._session.get_outputs())
+        self.outputs = tuple(node.name for node in session.get_outputs())
+
+    def ready(self) -> AbstractContextManager[RunsEncoder]:
+        """Return itself: it is."""
+        return nullcontext(self)
 
     def run(self, mel: np.ndarray, names: tuple[str, ...]) -> dict[str, ort.OrtValue]:
         """Encode. ONNX Runtime allocates the outputs where its activations have been: they take no room of their own."""

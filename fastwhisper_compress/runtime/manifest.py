@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from fastwhisper_compress.errors import ArtifactError, FastWhisperError, ProviderError, UnsafeInputError
+from fastwhisper_compress.runtime.parts import Layers, read_layers
 
 FORMAT = "fastwhisper-compress/native"
 SCHEMA_VERSION = 3
@@ -65,15 +67,19 @@ class Manifest:
         encoder_context: What the recipe chose.
         batch_size: How many clips the recipe would decode together.
         offload: What the recipe would keep out of memory.
+        kernels: Operators that its modules are computed by.
+        layers: The parts to stream it in; None where it was written without.
     """
 
     folder: Path
     provider: str
-    graphs: Mapping[str, Path]
+    graphs: dict[str, Path]
     decoding: Decoding
     encoder_context: EncoderContext
     batch_size: int
     offload: Offload
+    kernels: frozenset[str]
+    layers: Layers | None
 
 
 def read_manifest(folder: Path, provider: str | None = None) -> Manifest:
@@ -121,6 +127,8 @@ def read_manifest(folder: Path, provider: str | None = None) -> Manifest:
         graphs = {name: _inside(folder, str(raw["graphs"][name])) for name in _GRAPHS}
         context = EncoderContext(_optional_margin(raw["encoder_context"]["margin_s"]))
         batch_size, offload = _at_least_one(raw["batch_size"]), _offload(raw["offload"])
+        kernels = frozenset(str(module["kernel"]) for module in raw["modules"])
+        layers = None if raw["layers"] is None else read_layers(raw["layers"], partial(_inside, folder))
         written_for = str(raw["provider"])
     except FastWhisperError:
         raise  # some of ours are ValueErrors too
@@ -136,7 +144,7 @@ def read_manifest(folder: Path, provider: str | None = None) -> Manifest:
             place=f"--provider {provider}",
             remedy=f"run the recipe again with --provider {provider}",
         )
-    return Manifest(folder, written_for, graphs, decoding, context, batch_size, offload)
+    return Manifest(folder, written_for, graphs, decoding, context, batch_size, offload, kernels, layers)
 
 
 def _count(value: Any) -> int:

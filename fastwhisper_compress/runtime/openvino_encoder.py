@@ -10,6 +10,7 @@ Only the encoder: a decoder step was slower there than on ONNX Runtime (eval/bas
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     import onnxruntime as ort
+
+    from fastwhisper_compress.runtime.encoder import RunsEncoder
 
 _TELEMETRY = "openvino_telemetry"
 _UNSUPPORTED = ("No conversion rule found", "Unsupported operation", "is not supported")
@@ -67,6 +70,10 @@ class OpenVinoEncoder:
             raise translated(error, "loading", str(graph)) or _explained(str(error), graph) from error
         self._tensor = openvino.Tensor
         self._compiled = compiled
+
+    def ready(self) -> AbstractContextManager[RunsEncoder]:
+        """Return itself: it is."""
+        return nullcontext(self)
 
     def run(self, mel: np.ndarray, names: tuple[str, ...]) -> dict[str, ort.OrtValue]:
         """Encode float32 (batch, n_mels, frames), which is read in place.

@@ -11,6 +11,8 @@ from fastwhisper_compress.errors import BackendError, ProviderError, UnsafeInput
 from fastwhisper_compress.runtime.out_of_memory import translated
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import onnxruntime as ort
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -24,7 +26,14 @@ _PLUMBING = {
 
 
 def open_session(
-    graph: Path, provider: str, threads: int | None = None, *, optimise: bool = True
+    graph: Path,
+    provider: str,
+    threads: int | None = None,
+    *,
+    optimise: bool = True,
+    lean: bool = False,
+    prepack: bool = True,
+    streamed: Mapping[str, ort.OrtValue] | None = None,
 ) -> ort.InferenceSession:
     """Open a graph.
 
@@ -33,6 +42,11 @@ def open_session(
         provider: ``cpu`` or ``cuda``.
         threads: Of the CPU provider; None takes one a core.
         optimise: False leaves the graph as it was written.
+        lean: Whether to take every activation from the system and give it back at once, rather than share one arena with
+            other sessions, which keeps all it ever had.
+        prepack: Whether kernels may copy weights into a layout they like better; False leaves them in the mapped file.
+        streamed: For one part of a graph, weights by name that lie where the caller may drop them between runs: so
+            nothing is computed from them beforehand or copied. Parts are lean.
 
     Raises:
         BackendError: ONNX Runtime is missing, twice installed, or without the provider.
@@ -41,24 +55,17 @@ def open_session(
         UnsafeInputError: The file is not a graph that loads.
     """
     ort = require_provider(provider)
-    _share_arena()
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.enable_mem_pattern = False
-    options.add_session_config_entry("session.use_env_allocators", "1")
-    # The three sessions of an artifact run one after another: threads of one must not spin while the next one computes.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    # An x86 without VNNI adds products of 8 bits in 16, which overflow: there, and only there, take the slower exact way.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    options = _options(threads, lean=lean, prepack=prepack, streamed=streamed)
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if threads is not None:
-        options.intra_op_num_threads = threads
     if provider != "cpu":
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
         session = ort.InferenceSession(
-            str(graph), options, providers=[(PROVIDERS[provider], _PROVIDER_OPTIONS[provider])]
+            str(graph),
+            options,
+            providers=[(PROVIDERS[provider], _PROVIDER_OPTIONS[provider])],
+            disabled_optimizers=None if streamed is None else ["ConstantFolding"],
         )
     except Exception as error:  # ONNX Runtime's own exceptions share no base class of theirs
         if known := translated(error, "loading", str(graph)):
@@ -74,6 +81,35 @@ def open_session(
     if provider != "cpu":
         _refuse_strays(session, graph, provider)
     return session
+
+
+def _options(
+    threads: int | None, *, lean: bool, prepack: bool, streamed: Mapping[str, ort.OrtValue] | None
+) -> ort.SessionOptions:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.enable_mem_pattern = False
+    if lean or streamed is not None:
+        options.enable_cpu_mem_arena = False
+    else:
+        _share_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+    if not prepack or streamed is not None:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    # The three sessions of an artifact run one after another: threads of one must not spin while the next one computes.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # An x86 without VNNI adds products of 8 bits in 16, which overflow: there, and only there, take the slower exact way.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    if streamed is not None:
+        # One level more, and constants are folded whatever is disabled: FP16 weights would stay in memory as FP32.
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        for name, value in streamed.items():
+            options.add_initializer(name, value)
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
 
 
 def require_provider(provider: str) -> ort:

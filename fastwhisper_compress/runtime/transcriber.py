@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastwhisper_compress.errors import AudioError, UnsafeInputError, UsageError
+from fastwhisper_compress.errors import AudioError, UnsafeInputError
 from fastwhisper_compress.runtime.audio import SAMPLE_RATE
-from fastwhisper_compress.runtime.decode import Decoder, prompt_tokens
-from fastwhisper_compress.runtime.encoder import Encoder, OnnxRuntimeEncoder
-from fastwhisper_compress.runtime.manifest import EncoderContext, Manifest, read_manifest
+from fastwhisper_compress.runtime.decode import prompt_tokens
+from fastwhisper_compress.runtime.encoder import RunsEncoder
+from fastwhisper_compress.runtime.manifest import EncoderContext, Manifest, Offload, read_manifest
 from fastwhisper_compress.runtime.memory import release_free_memory
-from fastwhisper_compress.runtime.openvino_encoder import OpenVinoEncoder
 from fastwhisper_compress.runtime.out_of_memory import recognised
 from fastwhisper_compress.runtime.phases import OnPhase, ignore_phase
-from fastwhisper_compress.runtime.session import open_session
+from fastwhisper_compress.runtime.resident import Models, open_models
 from fastwhisper_compress.runtime.tokens import Vocabulary
 
 if TYPE_CHECKING:
@@ -92,6 +91,7 @@ def load_artifact(
     provider: str | None = None,
     encoder_context: EncoderContext | None = None,
     backend: str = "onnxruntime",
+    offload: Offload | None = None,
 ) -> Transcriber:
     """Open an artifact on the provider that it was written for.
 
@@ -101,6 +101,8 @@ def load_artifact(
         threads: Of the CPU provider; None takes one a core.
         encoder_context: How much the encoder is given of each clip; None takes what the recipe said.
         backend: What runs the encoder, ``onnxruntime`` or ``openvino``; the rest always runs on ONNX Runtime.
+        offload: What leaves memory while it is not needed: ``none``, ``phase`` or ``layers``; None takes what the recipe
+            said. Only an artifact that was written for it can be streamed in layers.
 
     Raises:
         ArtifactError: The folder is no artifact, or files are missing.
@@ -108,10 +110,10 @@ def load_artifact(
         BackendError: ONNX Runtime, its provider or OpenVINO is missing.
         ProviderError: A node cannot run on the provider.
         OutOfMemoryError: Out of memory.
-        UsageError: There is no such backend.
+        UsageError: There is no such backend, or the artifact or backend cannot be offloaded so.
     """
     manifest = read_manifest(Path(folder), provider)
-    return Transcriber(manifest, threads=threads, encoder_context=encoder_context, backend=backend)
+    return Transcriber(manifest, threads=threads, encoder_context=encoder_context, backend=backend, offload=offload)
 
 
 class Transcriber:
@@ -120,6 +122,7 @@ class Transcriber:
     Attributes:
         manifest: What its folder says of it.
         encoder_context: How much the encoder is given of each clip.
+        offload: What leaves memory while it is not needed.
         on_phase: Told what begins, for whoever measures.
     """
 
@@ -130,18 +133,18 @@ class Transcriber:
         threads: int | None = None,
         encoder_context: EncoderContext | None = None,
         backend: str = "onnxruntime",
+        offload: Offload | None = None,
     ) -> None:
         self.manifest = manifest
         self.on_phase: OnPhase = ignore_phase
         self.encoder_context = encoder_context or manifest.encoder_context
+        self.offload: Offload = offload or manifest.offload
         self._vocabulary = Vocabulary.load(manifest.folder / "tokenizer.json")
-        self._log_mel = open_session(manifest.graphs["log_mel"], "cpu", threads)
-        self._encoder = _open_encoder(manifest, threads, backend)
-        decoder = open_session(manifest.graphs["decoder"], manifest.provider, threads)
-        self._check_graphs(decoder)
+        models = open_models(manifest, threads, backend, self.offload)
+        self._log_mel, self._encoder, self._decoder = models.log_mel, models.encoder, models.decoder
+        self._check_graphs(models)
         release_free_memory()
         self._most_frames: int = self._log_mel.get_outputs()[0].shape[-1]
-        self._decoder = Decoder(decoder, manifest.decoding)
 
     def transcribe(
         self, samples: np.ndarray, *, language: str | None = None, task: str = "transcribe", stop_loops: bool = True
@@ -189,14 +192,14 @@ class Transcriber:
 
     def free_memory(self) -> None:
         """Give back what earlier clips have left in ONNX Runtime's arena and in the C allocator."""
-        import onnxruntime as ort
+        if self.offload == "none":  # else there is no arena
+            import onnxruntime as ort
 
-        options = ort.RunOptions()
-        options.add_run_config_entry(
-            "memory.enable_memory_arena_shrinkage", "cpu:0"
-        )  # after a run; all share one arena
-        with recognised("giving memory back"):
-            self._log_mel.run(None, {"audio": np.zeros((1, _HOP), np.float32)}, options)
+            options = ort.RunOptions()
+            # After this run; all sessions share one arena.
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+            with recognised("giving memory back"):
+                self._log_mel.run(None, {"audio": np.zeros((1, _HOP), np.float32)}, options)
         release_free_memory()
 
     def _transcribe(
@@ -228,11 +231,12 @@ class Transcriber:
         """
         names = tuple(name for name in self._encoder.outputs if hidden or name != "hidden")
         frames = self._most_frames if frames is None else frames
-        if len(clips) == 1 or self.manifest.provider != "cpu":
-            outputs = self._encode_at_once(clips, frames, names)
-        else:
-            outputs = self._encode_in_turn(clips, frames, names)
-        return Encoded(outputs, outputs.pop("hidden").numpy() if hidden else None)
+        at_once = len(clips) == 1 or self.manifest.provider != "cpu"
+        run = self._encode_at_once if at_once else self._encode_in_turn
+        with self._encoder.ready() as encoder:
+            outputs = run(encoder, clips, frames, names)
+        # A copy: the array that NumPy is given does not keep its memory alive by itself.
+        return Encoded(outputs, outputs.pop("hidden").numpy().copy() if hidden else None)
 
     def forced_logits(self, encoded: Encoded, prompt: tuple[int, ...], tokens: tuple[int, ...]) -> np.ndarray:
         """Return the logits of one encoded clip behind the prompt and behind each given token.
@@ -253,15 +257,15 @@ class Transcriber:
         ]
 
     def _encode_at_once(
-        self, clips: Sequence[np.ndarray], frames: int, names: tuple[str, ...]
+        self, encoder: RunsEncoder, clips: Sequence[np.ndarray], frames: int, names: tuple[str, ...]
     ) -> dict[str, ort.OrtValue]:
         self.on_phase("log_mel")
         windows = self._windows(clips, frames)
         self.on_phase("encode")
-        return self._encoder.run(windows, names)
+        return encoder.run(windows, names)
 
     def _encode_in_turn(
-        self, clips: Sequence[np.ndarray], frames: int, names: tuple[str, ...]
+        self, encoder: RunsEncoder, clips: Sequence[np.ndarray], frames: int, names: tuple[str, ...]
     ) -> dict[str, ort.OrtValue]:
         """Encode one clip after the other into the rows of a batch.
 
@@ -270,7 +274,7 @@ class Transcriber:
         """
         import onnxruntime as ort
 
-        first = self._encode_at_once(clips[:1], frames, names)
+        first = self._encode_at_once(encoder, clips[:1], frames, names)
         rows = {name: np.empty((len(clips), *one.shape()[1:]), one.numpy().dtype) for name, one in first.items()}
         for name, one in first.items():
             rows[name][0] = one.numpy()[0]
@@ -279,7 +283,7 @@ class Transcriber:
             self.on_phase("log_mel")
             window = self._windows(clips[row : row + 1], frames)
             self.on_phase("encode")
-            self._encoder.run_into(window, {name: array[row : row + 1] for name, array in rows.items()})
+            encoder.run_into(window, {name: array[row : row + 1] for name, array in rows.items()})
         return {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in rows.items()}
 
     def _window(self, samples: np.ndarray) -> int:
@@ -299,12 +303,11 @@ class Transcriber:
             row[:, :heard] = self.log_mel(samples)[0, :, :heard]
         return found
 
-    def _check_graphs(self, decoder: ort.InferenceSession) -> None:
+    def _check_graphs(self, models: Models) -> None:
         """Refuse a manifest that names other graphs than ours, or ids and lengths that they do not have."""
-        outputs = {node.name: node.shape for node in decoder.get_outputs()}
-        inputs = {node.name: node.shape for node in decoder.get_inputs()}
+        inputs, outputs = models.decoder_inputs, models.decoder_outputs
         decoding = self.manifest.decoding
-        if not {"hidden", "logits", "past_key.0"} <= {*self._encoder.outputs, *outputs, *inputs}:
+        if not {"hidden", "logits", "past_key.0"} <= {*models.encoder.outputs, *outputs, *inputs}:
             problem = "its graphs are not an encoder and a decoder of this format"
         elif decoding.largest_id >= outputs["logits"][-1]:
             problem = f"the token id {decoding.largest_id} is not one of the model's {outputs['logits'][-1]}"
@@ -338,15 +341,6 @@ class Transcriber:
                 f"holds samples that are not finite or beyond {_LOUDEST:.0e}",
                 remedy="give float32 samples between -1 and 1",
             )
-
-
-def _open_encoder(manifest: Manifest, threads: int | None, backend: str) -> Encoder:
-    graph = manifest.graphs["encoder"]
-    if backend == "onnxruntime":
-        return OnnxRuntimeEncoder(graph, manifest.provider, threads)
-    if backend == "openvino":
-        return OpenVinoEncoder(graph, manifest.provider, threads)
-    raise UsageError(f"unknown backend {backend!r}", place="--backend", remedy="use onnxruntime or openvino")
 
 
 def _frames(samples: np.ndarray) -> int:

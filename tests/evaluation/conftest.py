@@ -107,7 +107,7 @@ if os.environ.get("FAKE_RUNTIME"):
     name = "fastwhisper_compress.runtime"
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = [str(Path(errors.__file__).with_name("runtime"))]
-    sys.modules[name].load_artifact = lambda folder, *, threads, backend: Fake(folder, threads, backend)
+    sys.modules[name].load_artifact = lambda folder, *, threads, backend, offload: Fake(folder, threads, backend)
     sys.modules[name + ".audio"] = types.ModuleType(name + ".audio")
     sys.modules[name + ".audio"].read_audio = read_audio
     sys.modules[name + ".audio"].MAX_CLIP_S = 30

@@ -151,13 +151,13 @@ def made_up_inputs(rng, rows, width) -> np.ndarray:
     return x.astype(np.float32)
 
 
-def write_artifact(checkpoint, plan, folder, *, provider=None, margin_s=None):
+def write_artifact(checkpoint, plan, folder, *, provider=None, margin_s=None, offload="none"):
     """Emit into a folder and write the part of a manifest that the runtime reads.
 
     ``provider`` may differ from the plan's, to open graphs of one provider on another.
     """
     folder.mkdir(parents=True)
-    emission = emit(checkpoint, plan, folder)
+    emission = emit(checkpoint, plan, folder, layers=offload == "layers")
     manifest = {
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
@@ -165,7 +165,9 @@ def write_artifact(checkpoint, plan, folder, *, provider=None, margin_s=None):
         "graphs": GRAPHS,
         "encoder_context": {"margin_s": margin_s},
         "batch_size": 1,
-        "offload": "none",
+        "offload": offload,
+        "layers": emission.layers,
+        "modules": [module.to_json() for module in emission.modules],
         "decoding": checkpoint.decoding.to_json(),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))

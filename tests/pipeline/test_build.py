@@ -158,3 +158,13 @@ def test_no_passes_and_smoothing_alone_go_through_the_first_check(built):
     assert built("passes=[]")[1]["calibration"] is None
     with pytest.raises(RecipeError, match="smooth needs"):  # of the second one
         built("passes=[{pass: smooth}]")
+
+
+def test_layers_that_cannot_be_streamed_are_refused_before_any_work(built):
+    with pytest.raises(RecipeError, match="cannot stream int8_dynamic") as caught:
+        built("offload=layers")
+    assert "offload: phase" in caught.value.remedy
+    with pytest.raises(RecipeError, match="for cuda"):
+        built("offload=layers", "provider=cuda", recipe="fp16")
+    stages = {built(f"offload={mode}", recipe="fp16")[0] for mode in ("none", "phase", "layers")}
+    assert len(stages) == 3

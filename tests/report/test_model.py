@@ -14,7 +14,7 @@ SIDE = {"recipe", "artifact", "memory", "eval", "verify"}
 KEYS = {
     (): {
         *("schema_version", "created", "comparable", "not_comparable_because", "recipe", "model", "suite", "baseline"),
-        *("candidate", "delta", "environment", "verdict", "timings_s"),
+        *("candidate", "delta", "offload", "environment", "verdict", "timings_s"),
     },
     ("recipe",): {
         "name",
@@ -52,6 +52,7 @@ def test_round_trip_keeps_every_key_and_value(tmp_path):
     for side in ("baseline", "candidate"):
         data[side]["eval"]["resumed_rows"] = 0  # filled in where an older file lacks it
     data["recipe"]["shipped"] = data["suite"]["shipped"] = True  # likewise
+    data["offload"] = None  # likewise
     assert written == data
     assert Results.load(path).to_json() == data
 

@@ -24,6 +24,16 @@ EDGE_CASES = {
         "delta__share_no_worse": 1.0,
     },
     "no interval": {"delta__ci95_pp": None},
+    "offloaded": {
+        "offload": {
+            "mode": "phase",
+            **{side: {"peak_rss_bytes": 1, "rtfx": 0.1} for side in ("plain", "offloaded")},
+            "memory_ratio": 1.0,
+            "time_ratio": 1.0,
+            "tokens_identical": 0,
+            "n_utterances": 1,
+        }
+    },
     "speakers": {"delta__ci95_by_speaker_pp": [-0.6, 2.4], "delta__n_speakers": 40},
     "few speakers": {"delta__n_speakers": 1},
     "cer": {"candidate__eval__metric": "cer", "baseline__eval__metric": "cer", "suite__language": "ja"},
@@ -296,6 +306,32 @@ def test_when_it_was_measured_and_what_was_resumed(tmp_path):
     text, found = rows(tmp_path / "b")
     assert next(cells for name, cells in found.items() if name.startswith("Resumed")) == ["0", "31"]
     assert "Peak memory of a resumed run covers the remaining utterances only" in text
+
+
+OFFLOAD = {
+    "mode": "layers",
+    "plain": {"peak_rss_bytes": 400_000_000, "rtfx": 10.0},
+    "offloaded": {"peak_rss_bytes": 100_000_000, "rtfx": 8.0},
+    "memory_ratio": 0.25,
+    "time_ratio": 1.25,
+    "tokens_identical": 9,
+    "n_utterances": 10,
+}
+
+
+def test_the_price_of_offloading_is_told_where_there_is_one(tmp_path):
+    rendered(tmp_path / "a")
+    assert "What offloading costs" not in (tmp_path / "a" / "report.md").read_text(encoding="utf-8")
+    rendered(tmp_path / "b", offload=OFFLOAD)
+    (found,) = [
+        t for t in tables((tmp_path / "b" / "report.md").read_text(encoding="utf-8")) if "Offload: layers" in t[0]
+    ]
+    assert [cells[1:] for cells in found if cells[0] == "Peak RSS"] == [
+        ["400.0 MB", "100.0 MB", "0.25\N{MULTIPLICATION SIGN}"]
+    ]
+    assert [cells[1:] for cells in found if cells[0] == "RTFx"] == [["10.0", "8.0", "0.80\N{MULTIPLICATION SIGN}"]]
+    assert any("9 of 10" in cells for cells in found)
+    assert "What offloading costs and saves" in (tmp_path / "b" / "report.html").read_text(encoding="utf-8")
 
 
 def test_saved_results_can_be_rendered_again(tmp_path):

@@ -17,6 +17,7 @@ from fastwhisper_compress.errors import BackendError, ProviderError, UnsafeInput
 from fastwhisper_compress.runtime import load_artifact
 from fastwhisper_compress.runtime.encoder import OnnxRuntimeEncoder
 from fastwhisper_compress.runtime.openvino_encoder import OpenVinoEncoder, import_openvino
+from fastwhisper_compress.runtime.session import open_session
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,10 @@ def test_the_decoder_reads_what_it_encoded(openvino, english_folder, english):
 @pytest.mark.parametrize("frames", [100, 64, 2])
 def test_outputs_are_named_and_shaped_as_onnx_runtime_says(openvino, english, frames):
     graph = english.manifest.graphs["encoder"]
-    encoder, reference = OpenVinoEncoder(graph, "cpu", threads=1), OnnxRuntimeEncoder(graph, "cpu", threads=1)
+    encoder, reference = (
+        OpenVinoEncoder(graph, "cpu", threads=1),
+        OnnxRuntimeEncoder(open_session(graph, "cpu", 1), "cpu"),
+    )
     assert encoder.outputs == reference.outputs
     mel = english.log_mel(speech_like(0.8))[:, :, :frames]
     both = np.concatenate([mel, mel])
