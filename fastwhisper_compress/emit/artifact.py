@@ -18,7 +18,8 @@ from fastwhisper_compress.emit.encoder import write_encoder
 from fastwhisper_compress.emit.graph import Graph, WeightFile
 from fastwhisper_compress.emit.log_mel import write_log_mel
 from fastwhisper_compress.emit.precision import Plan
-from fastwhisper_compress.emit.split import check_streamable, write_parts
+from fastwhisper_compress.emit.split import write_parts
+from fastwhisper_compress.emit.streamable import check_streamable
 from fastwhisper_compress.errors import ProviderError, RecipeError
 
 GRAPHS = {"log_mel": "onnx/log_mel.onnx", "encoder": "onnx/encoder.onnx", "decoder": "onnx/decoder.onnx"}

@@ -16,37 +16,12 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-from fastwhisper_compress.emit.precision import Plan
-from fastwhisper_compress.errors import RecipeError
+from fastwhisper_compress.emit.streamable import LOGITS_BAND_BYTES
 
 _LOGITS = "proj_out"
 _LAYER = re.compile(rf"(?:encoder|decoder)\.layers\.\d+(?=\.)|{_LOGITS}(?:\.rows\.\d+)?(?=\.|$)")
-_BAND_BYTES = 16 << 20  # of the embedding in FP32; about a layer of a base model
-_SCHEMES = ("fp32", "fp16")  # whose kernels multiply with the weights as they lie in the file
 _DTYPES = {"tensor(float)": TensorProto.FLOAT, "tensor(float16)": TensorProto.FLOAT16}
 _DTYPES |= {"tensor(int64)": TensorProto.INT64, "tensor(int32)": TensorProto.INT32, "tensor(bool)": TensorProto.BOOL}
-
-
-def check_streamable(plan: Plan) -> None:
-    """Refuse a plan whose weights cannot be read from the file while they are used.
-
-    Raises:
-        RecipeError: Its provider is not the CPU, or a kernel repacks its weights: it would keep the packed copy in
-            memory, or make it anew for every token.
-    """
-    if plan.provider != "cpu":
-        raise RecipeError(
-            f"layers are streamed into a CPU's memory, the artifact is for {plan.provider}",
-            place="offload: layers",
-            remedy="use offload: phase, or provider: cpu",
-        )
-    for path, precision in plan.precision.items():
-        if precision.scheme not in _SCHEMES:
-            raise RecipeError(
-                f"offload: layers cannot stream {precision.scheme}: its kernel repacks the weights before it multiplies",
-                place=path,
-                remedy="use offload: phase, or keep the module in fp32 or fp16",
-            )
 
 
 def write_parts(graph: Path, folder: Path) -> list[dict[str, Any]]:
@@ -154,7 +129,7 @@ def _cut_logits(graph: onnx.GraphProto) -> None:
     place = {entry.key: entry.value for entry in table.external_data}
     rows, width = table.dims
     row_bytes = int(place["length"]) // rows
-    most = max(1, _BAND_BYTES // (4 * width))
+    most = max(1, LOGITS_BAND_BYTES // (4 * width))
     if rows <= most:
         return
     nodes, outs = [], []

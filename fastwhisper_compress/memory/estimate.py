@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fastwhisper_compress.emit.streamable import LOGITS_BAND_BYTES
 from fastwhisper_compress.memory.layout import Layout
 from fastwhisper_compress.memory.runtime import overhead
 from fastwhisper_compress.memory.weights import graph_of, resident, resident_bytes, stored_by_precision, stored_bytes
@@ -73,19 +74,22 @@ def estimate(layout: Layout, work: Workload, *, threads: int = 2) -> Estimate:
     alive = activations(layout, work, threads=threads)
     cross, own = cross_cache_bytes(layout, work), self_cache_bytes(layout, work)
     weights = _held(layout)
-    largest = 0 if layout.offload == "layers" else max(stored_bytes(layout, *one) for one in layout.modules())
     start = base.imports_bytes + base.sessions_bytes
     running = start + base.first_run_bytes
     # At the widest block nothing is handed on yet; when all is, the block before it has been freed, and its room is taken.
-    widest = round(base.arena_slack * max(alive.log_mel, alive.encode, cross + alive.encode // 4))
-    working = widest - cross if work.batch == 1 else round(base.arena_slack * alive.encode)
-    held = {"runtime": running, "activations": working, "cross_cache": cross}
-    text = {"weights": weights["decode"], "self_cache": own}
+    widest = max(alive.log_mel, alive.encode, cross + alive.encode // 4)
+    if _in_place(layout):  # no arena: what is freed goes back to the system, and nothing is copied to be repacked
+        encoding, kept, loading = max(0, widest - cross), 0, 0
+    else:
+        slack = base.arena_slack
+        encoding = round(slack * widest) - cross if work.batch == 1 else round(slack * alive.encode)
+        kept, loading = encoding, max(stored_bytes(layout, *one) for one in layout.modules())
+    text = {"runtime": running, "weights": weights["decode"], "cross_cache": cross, "self_cache": own}
     phases = {
-        "load": {"runtime": start, "weights": weights["load"], "activations": largest},
-        "encode": held | {"weights": weights["encode"]},
-        "prefill": held | text | {"activations": working + alive.prefill + alive.logits},
-        "decode": held | text | {"activations": working + max(alive.decode, alive.prefill) + alive.logits},
+        "load": {"runtime": start, "weights": weights["load"], "activations": loading},
+        "encode": {"runtime": running, "weights": weights["encode"], "activations": encoding, "cross_cache": cross},
+        "prefill": text | {"activations": kept + alive.prefill + alive.logits},
+        "decode": text | {"activations": kept + max(alive.decode, alive.prefill) + alive.logits},
     }
     return Estimate(
         workload=work,
@@ -97,20 +101,29 @@ def estimate(layout: Layout, work: Workload, *, threads: int = 2) -> Estimate:
     )
 
 
+def _in_place(layout: Layout) -> bool:
+    """Say whether weights are read where the file is mapped: when offloading, unless a kernel needs them repacked."""
+    repacked = any(one.scheme in ("int8_dynamic", "weight_only") for one in layout.plan.precision.values())
+    return layout.offload == "layers" or (layout.offload == "phase" and not repacked)
+
+
 def _held(layout: Layout) -> dict[str, int]:
     """Return the weights in memory in each phase."""
     encoder, decoder = resident(layout, "encoder"), resident(layout, "decoder")
+    if layout.offload == "layers":
+        return dict.fromkeys(("load", "encode", "decode"), _largest_part(layout))
     if layout.offload == "phase":
-        return {"load": max(encoder, decoder), "encode": encoder, "decode": decoder}
-    everything = _largest_part(layout) if layout.offload == "layers" else encoder + decoder
-    return dict.fromkeys(("load", "encode", "decode"), everything)
+        loaded = 0 if _in_place(layout) else max(encoder, decoder)
+        return {"load": loaded, "encode": encoder, "decode": decoder}
+    return dict.fromkeys(("load", "encode", "decode"), encoder + decoder)
 
 
 def _largest_part(layout: Layout) -> int:
-    """Return the weights of the largest layer, which are all that streaming keeps."""
+    """Return the weights of the largest part, which are all that streaming keeps: a layer, or a band of the logits."""
     parts: dict[str, int] = {}
     for module, precision in layout.modules():
         words = module.path.split(".")
         name = ".".join([graph_of(module.path), *words[1:3]]) if words[1] == "layers" else module.path
-        parts[name] = parts.get(name, 0) + resident_bytes(layout, module, precision)
+        size = resident_bytes(layout, module, precision)
+        parts[name] = parts.get(name, 0) + (min(size, LOGITS_BAND_BYTES) if module.kind == "embedding" else size)
     return max(parts.values())

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fastwhisper_compress.checkpoint.dims import Dims
+from fastwhisper_compress.emit.streamable import check_streamable
+from fastwhisper_compress.errors import RecipeError
 from fastwhisper_compress.memory.device import Device
 from fastwhisper_compress.memory.estimate import Estimate, estimate
 from fastwhisper_compress.memory.layout import Layout, lay_out
@@ -89,6 +91,9 @@ def why_not(layout: Layout) -> str | None:
     dynamic = any(precision.scheme == "int8_dynamic" for precision in layout.plan.precision.values())
     if layout.plan.provider == "cuda" and dynamic:
         return "CUDA has no kernel for int8_dynamic"
-    if layout.plan.provider == "cuda" and layout.offload == "layers":
-        return "offload: layers streams weights on the CPU provider only"
+    if layout.offload == "layers":
+        try:
+            check_streamable(layout.plan)
+        except RecipeError as error:
+            return error.message
     return None
