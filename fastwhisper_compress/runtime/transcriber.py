@@ -232,7 +232,8 @@ class Transcriber:
             outputs = self._encode_at_once(clips, frames, names)
         else:
             outputs = self._encode_in_turn(clips, frames, names)
-        return Encoded(outputs, outputs.pop("hidden").numpy() if hidden else None)
+        last = outputs.pop("hidden", None)  # absent unless asked for; a view would not keep it alive
+        return Encoded(outputs, None if last is None else last.numpy().copy())
 
     def forced_logits(self, encoded: Encoded, prompt: tuple[int, ...], tokens: tuple[int, ...]) -> np.ndarray:
         """Return the logits of one encoded clip behind the prompt and behind each given token.
