@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SAMPLE_RATE = 16_000  # Hz
 MAX_CLIP_S = 30  # what a Whisper model hears at once
 _AAC_FRAME = 1024  # samples; the last frame is filled up, and not every container says how far
+_MOST_SAMPLES = 1 << 28  # 1 GiB of float32: nobody's clip
 _EXPORT = "export the file again, as WAV or FLAC"
 _CONTAINERS = frozenset({".m4a", ".mp4", ".webm", ".mkv", ".mov", ".aac", ".wma", ".3gp"})
 
@@ -65,6 +66,9 @@ def _decode(path: Path, max_s: float | None) -> tuple[np.ndarray, int]:
     except (ValueError, TypeError) as error:  # TypeError: headerless .raw
         raise _undecodable(path, str(error)) from None
     except MemoryError:
+        claimed = soundfile.info(path)
+        if claimed.frames * claimed.channels < _MOST_SAMPLES:
+            raise  # an honest file, and really no memory
         raise _undecodable(path, "its header claims more samples than memory holds") from None
     return samples, int(rate)
 

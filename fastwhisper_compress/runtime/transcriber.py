@@ -235,8 +235,8 @@ class Transcriber:
         run = self._encode_at_once if at_once else self._encode_in_turn
         with self._encoder.ready() as encoder:
             outputs = run(encoder, clips, frames, names)
-        # A copy: the array that NumPy is given does not keep its memory alive by itself.
-        return Encoded(outputs, outputs.pop("hidden").numpy().copy() if hidden else None)
+        last = outputs.pop("hidden", None)  # absent unless asked for; a view would not keep it alive
+        return Encoded(outputs, None if last is None else last.numpy().copy())
 
     def forced_logits(self, encoded: Encoded, prompt: tuple[int, ...], tokens: tuple[int, ...]) -> np.ndarray:
         """Return the logits of one encoded clip behind the prompt and behind each given token.

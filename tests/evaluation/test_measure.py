@@ -18,6 +18,7 @@ from fastwhisper_compress.errors import (
     ArtifactError,
     AudioError,
     GateError,
+    OutOfMemoryError,
     ProviderError,
     ResourceError,
     SuiteError,
@@ -380,3 +381,28 @@ def test_an_evaluation_comes_back_from_its_parts_and_rows(artifact, suite):
     fake.rows.write_text("")
     with pytest.raises(UsageError, match="5 of 5 utterances have no row"):
         restore(parts, suite, fake.rows)
+
+
+def test_a_batch_that_does_not_fit_becomes_smaller_and_the_result_says_so(artifact, suite):
+    fake, told = artifact(most_clips=2), []
+    found = measure(fake.folder, suite, fake.rows, batch_size=4, on_shrink=lambda *step: told.append(step))
+    assert told == [(4, 2)]
+    figures = found.to_json()["eval"]
+    assert (figures["batch_size"], figures["batch_size_used"], figures["recoveries"]) == (4, 2, [[4, 2]])
+    assert [row.text for row in found.rows] == [one.text for one in suite.utterances]
+    assert restore(found.to_json(), suite, fake.rows).to_json() == found.to_json()
+
+
+def test_too_little_memory_for_one_clip_tells_what_was_asked_for(artifact, suite):
+    fake = artifact(most_clips=0)
+    with pytest.raises(OutOfMemoryError, match=r"1\.0 MB more were refused") as caught:
+        measure(fake.folder, suite, fake.rows, batch_size=4)
+    assert (caught.value.requested_bytes, caught.value.exit_code) == (1_000_000, 6)
+
+
+def test_rows_of_another_batch_size_are_not_taken_over(artifact, suite):
+    fake = artifact(bug_at_call=4)
+    with pytest.raises(RuntimeError):
+        measure(fake.folder, suite, fake.rows, batch_size=1)
+    fake.tell()
+    assert measure(fake.folder, suite, fake.rows, batch_size=2).resumed_rows == 0

@@ -50,7 +50,8 @@ def test_round_trip_keeps_every_key_and_value(tmp_path):
     path = Results.from_json(data).save(tmp_path / "results.json")
     written = json.loads(path.read_text(encoding="utf-8"))
     for side in ("baseline", "candidate"):
-        data[side]["eval"]["resumed_rows"] = 0  # filled in where an older file lacks it
+        filled_in = {"resumed_rows": 0, "batch_size": 1, "batch_size_used": 1, "recoveries": []}  # in an older file
+        data[side]["eval"] |= filled_in
     data["recipe"]["shipped"] = data["suite"]["shipped"] = True  # likewise
     data["offload"] = None  # likewise
     assert written == data

@@ -8,10 +8,12 @@ import json
 import re
 
 import pytest
-from report_builders import rendered, row, rows_pair, split_align
+from report_builders import rendered, results_json, row, rows_pair, split_align
 from report_reading import Page, check_safe, tables
 
+from fastwhisper_compress.report.eval_tables import evaluation
 from fastwhisper_compress.report.format import megabytes, number, percent
+from fastwhisper_compress.report.model import Results
 
 ATTACK = '"><script>alert(1)</script><img src=x onerror=alert(2)>|`x`**b**\u202egnp.exe\u202c\n# h\x00\ud800[a](javascript:b)'
 
@@ -345,3 +347,14 @@ def test_saved_results_can_be_rendered_again(tmp_path):
         files[-1].write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
     render(Results.load(tmp_path / "a"), *map(read_rows, files), tmp_path / "b", align=split_align)
     assert page(tmp_path / "a") == page(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("used", "recoveries", "shown"), [(8, [], "batch 8"), (2, [[8, 4], [4, 2]], "batch 8, recovered to 2")]
+)
+def test_the_batch_is_shown_and_what_memory_made_of_it(used, recoveries, shown):
+    changed = {"batch_size": 8, "batch_size_used": used, "recoveries": recoveries}
+    results = Results.from_json(results_json(**{f"candidate__eval__{key}": value for key, value in changed.items()}))
+    table = evaluation(results, "")
+    assert ("Clips at a time", "batch 1", shown, "") in table.rows
+    assert "Clips at a time" not in {row[0] for row in evaluation(Results.from_json(results_json()), "").rows}
