@@ -69,7 +69,7 @@ def test_other_artifacts_do_not_grow(checkpoint, tmp_path):
 
 
 def test_the_logits_are_cut_into_bands_that_cover_the_embedding(folder, checkpoint, monkeypatch):
-    monkeypatch.setattr(module, "_BAND_BYTES", 4 * checkpoint.dims.d_model * 96)
+    monkeypatch.setattr(module, "LOGITS_BAND_BYTES", 4 * checkpoint.dims.d_model * 96)
     parts = split(load(folder, "decoder"), folder)
     tensors = [
         tensor

@@ -27,7 +27,7 @@ def streamed_folder(checkpoint, tmp_path_factory):
     """An FP32 artifact in parts, its logits in several bands."""
     folder = tmp_path_factory.mktemp("offload") / "artifact"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(split, "_BAND_BYTES", 4 * checkpoint.dims.d_model * 96)
+        patch.setattr(split, "LOGITS_BAND_BYTES", 4 * checkpoint.dims.d_model * 96)
         write_artifact(checkpoint, uniform_plan(checkpoint.dims), folder, offload="layers")
     return folder
 
@@ -70,7 +70,7 @@ def test_phases_compute_the_same(checkpoint, tmp_path, scheme, fuse):
 @pytest.mark.parametrize("fuse", [True, False])
 @pytest.mark.parametrize("scheme", ["fp32", "fp16"])
 def test_layers_compute_the_same(checkpoint, tmp_path, monkeypatch, scheme, fuse):
-    monkeypatch.setattr(split, "_BAND_BYTES", 4 * checkpoint.dims.d_model * 96)
+    monkeypatch.setattr(split, "LOGITS_BAND_BYTES", 4 * checkpoint.dims.d_model * 96)
     plan = uniform_plan(checkpoint.dims, SCHEMES[scheme], fuse=fuse)
     write_artifact(checkpoint, plan, tmp_path / "artifact", offload="layers")
     assert_same(tmp_path / "artifact", "layers", exact=False)
