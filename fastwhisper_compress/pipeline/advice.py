@@ -26,14 +26,13 @@ def with_advice(error: OutOfMemoryError, artifact: Path) -> OutOfMemoryError:
 
 
 def _there() -> str:
-    """Say what this process may take, and what the machine has free; nothing where the system does not tell."""
-    if sys.platform == "win32":
+    """Say what the machine has free and what this process may take, without loading a library: there may be no room."""
+    if sys.platform != "linux":
         return ""
     import resource
 
-    import psutil
-
-    found = [f"{psutil.virtual_memory().available / 1e6:,.0f} MB of memory are free"]
+    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    found = [f"{int(fields['MemAvailable'].split()[0]) * 1024 / 1e6:,.0f} MB of memory are free"]
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY:
         found.append(f"the address space is limited to {limit / 1e6:,.0f} MB")
