@@ -21,6 +21,7 @@ _SAYINGS = (
     r"out of memory",  # CUDA as ONNX Runtime and torch put it
     r"_ALLOC(?:ATION)?_FAILED",  # cuBLAS, cuDNN
     r"[Cc]annot allocate memory",  # the system: ENOMEM
+    r"failed to map segment from shared object$",  # a library that was to be loaded; the loader names any other reason
     r"can't allocate memory",  # torch on a CPU
     r"not enough memory",  # the same on Windows
 )

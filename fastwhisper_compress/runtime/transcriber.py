@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastwhisper_compress.errors import AudioError, UnsafeInputError
+from fastwhisper_compress.errors import AudioError, OutOfMemoryError, UnsafeInputError
 from fastwhisper_compress.runtime.audio import SAMPLE_RATE
 from fastwhisper_compress.runtime.decode import prompt_tokens
 from fastwhisper_compress.runtime.encoder import RunsEncoder
@@ -198,7 +199,8 @@ class Transcriber:
             options = ort.RunOptions()
             # After this run; all sessions share one arena.
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-            with recognised("giving memory back"):
+            # Where there is not even enough for this run, the clips to come will tell.
+            with suppress(OutOfMemoryError), recognised("giving memory back"):
                 self._log_mel.run(None, {"audio": np.zeros((1, _HOP), np.float32)}, options)
         release_free_memory()
 

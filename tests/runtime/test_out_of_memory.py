@@ -23,6 +23,7 @@ SAID = [
     (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes. Error code 12"), 4096),
     (RuntimeError("Exception from src/inference/src/cpp/core.cpp:\nFailed to allocate 17 bytes of memory"), None),
     (type("OutOfMemoryError", (RuntimeError,), {})("in torch's words"), None),
+    (ImportError("_library.so: failed to map segment from shared object"), None),
     (OSError(errno.ENOMEM, "Cannot allocate memory"), None),
 ]
 
@@ -47,7 +48,13 @@ def test_what_numpy_and_the_system_really_raise():
 
 @pytest.mark.parametrize(
     "error",
-    [RuntimeError("a bug"), ValueError("shape mismatch"), OSError(errno.ENOENT, "no such file"), KeyError("memory")],
+    [
+        RuntimeError("a bug"),
+        ImportError("_library.so: failed to map segment from shared object: Operation not permitted"),
+        ValueError("shape mismatch"),
+        OSError(errno.ENOENT, "no such file"),
+        KeyError("memory"),
+    ],
     ids=repr,
 )
 def test_another_error_stays_what_it_is(error):
