@@ -24,7 +24,7 @@ def with_advice(error: OutOfMemoryError, artifact: Path) -> OutOfMemoryError:
     try:
         needed, remedy = _advice(artifact)
     except (MemoryError, ImportError, OSError):  # this very process may have no room left for what estimates
-        needed, remedy = "", error.remedy
+        needed, remedy = "", error.remedy or ""
     facts = "; ".join(filter(None, (error.message, needed, _there())))
     return OutOfMemoryError(
         facts, place=error.place or str(artifact), remedy=remedy, requested_bytes=error.requested_bytes
