@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 from small_whisper import small_checkpoint, with_decoding
 
-from fastwhisper_compress.checkpoint.dims import modules
 from fastwhisper_compress.checkpoint.model import Source
 from fastwhisper_compress.emit.precision import FP16, FP32, INT8_DYNAMIC, Precision
 from fastwhisper_compress.errors import ProviderError, RecipeError
 from fastwhisper_compress.evaluation.suite import load_suite
 from fastwhisper_compress.pipeline.build import Builder, public_id
 from fastwhisper_compress.pipeline.gates import load_gates
-from fastwhisper_compress.pipeline.run import _order
+from fastwhisper_compress.pipeline.run import order_of
 from fastwhisper_compress.pipeline.store import Store
 from fastwhisper_compress.pipeline.verify import parity_clips
 from fastwhisper_compress.recipe import load_recipe
@@ -52,7 +51,7 @@ def built(tmp_path):
 
     def built_(*overrides, recipe=mine, checkpoint=None, gates=GATES, baseline=None, parity=PARITY):
         checkpoint = checkpoint or small_checkpoint()
-        order = _order(load_recipe(recipe, overrides), modules(checkpoint.dims), None)
+        order = order_of(load_recipe(recipe, overrides), checkpoint)
         store = Recorder(tmp_path / "x")
         object.__setattr__(store, "specs", [])
         Builder(store, checkpoint, gates, parity, lambda *_: None).build(order, baseline)
