@@ -11,11 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from fastwhisper_compress.checkpoint.known import n_parameters
+from fastwhisper_compress.memory.fit import MOST_CLIPS
 
 if TYPE_CHECKING:
     from fastwhisper_compress.memory.device import Device
     from fastwhisper_compress.memory.estimate import Estimate
     from fastwhisper_compress.memory.plan import MemoryPlan
+    from fastwhisper_compress.memory.training import TrainingEstimate
 
 _BAR = 48  # characters
 _WIDE = 120
@@ -77,7 +79,7 @@ def _plan(plan: MemoryPlan) -> Iterator[RenderableType]:
     yield _details(plan)
     if plan.training is not None:
         yield Text()
-        yield _training(plan)
+        yield _training(plan.training, plan.budget)
     if plan.options:
         yield Text()
         yield _options(plan)
@@ -136,20 +138,20 @@ def _details(plan: MemoryPlan) -> Table:
     return table
 
 
-def _training(plan: MemoryPlan) -> Table:
-    table = Table("training, AdamW on all parameters", box=None, pad_edge=False)
+def _training(found: TrainingEstimate, budget: int) -> Table:
+    how = "autocast" if found.amp else "FP32"
+    table = Table(f"training in {how}, AdamW on all parameters", box=None, pad_edge=False)
     table.add_column("plain", justify="right")
     table.add_column("gradient checkpointing", justify="right")
-    found = plan.training
-    if found is None:
-        return table
     kept = (found.activations, found.activations_checkpointed)
     same = {"weights": found.weights, "gradients": found.gradients, "optimiser": found.optimiser}
     for name, size in same.items():
         table.add_row(name, *[f"{size / 1e6:,.0f} MB"] * 2)
     table.add_row("activations", *(f"{size / 1e6:,.0f} MB" for size in kept))
     table.add_row("loss", *[f"{found.loss / 1e6:,.0f} MB"] * 2)
-    table.add_row("all", *(f"{found.peak(checkpointing=one) / 1e6:,.0f} MB" for one in (False, True)), style="bold")
+    peaks = [found.peak(checkpointing=one) for one in (False, True)]
+    table.add_row("all, the framework aside", *(f"{peak / 1e6:,.0f} MB" for peak in peaks), style="bold")
+    table.add_row("", *("fits" if peak <= budget else "does not fit" for peak in peaks))
     return table
 
 
@@ -160,7 +162,8 @@ def _options(plan: MemoryPlan) -> Table:
     table.add_column("")
     for one in plan.options:
         words = one.impossible or ("" if one.largest_batch >= plan.work.batch else "does not fit")
-        batch = "" if one.impossible else f"{one.largest_batch:,}"
+        most = f"{one.largest_batch:,}" + ("+" if one.largest_batch == MOST_CLIPS else "")
+        batch = "" if one.impossible else most
         style = "bright_black" if words else ""
         table.add_row(one.recipe, f"{one.disk / 1e6:,.1f} MB", f"{one.peak / 1e6:,.0f} MB", batch, words, style=style)
     return table

@@ -35,3 +35,10 @@ def cache_dir() -> Path:
 
     chosen = os.environ.get("FASTWHISPER_CACHE")
     return Path(chosen).expanduser() if chosen else user_cache_path("fastwhisper_compress", appauthor=False)
+
+
+def usable_cpus() -> set[int]:
+    """Numbers of the logical processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))

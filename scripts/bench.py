@@ -32,8 +32,8 @@ from bench_peers.summary import medians, ratios, tables
 
 from fastwhisper_compress.errors import AudioError, FastWhisperError
 from fastwhisper_compress.evaluation.suite import Suite, load_suite
-from fastwhisper_compress.pipeline.provenance import cpu_name, package_versions, usable_cores
-from fastwhisper_compress.resources import cache_dir
+from fastwhisper_compress.pipeline.provenance import cpu_name, package_versions
+from fastwhisper_compress.resources import cache_dir, usable_cpus
 from fastwhisper_compress.runtime.audio import SAMPLE_RATE, read_audio
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -123,7 +123,7 @@ def run_all(
         "schema_version": 1,
         "created": created.isoformat(timespec="seconds"),
         "cpu": cpu_name(),
-        "cores": usable_cores(),
+        "cores": len(usable_cpus()),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "threads": args.threads,

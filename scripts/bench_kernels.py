@@ -47,7 +47,8 @@ from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.checkpoint.open import open_checkpoint
 from fastwhisper_compress.errors import FastWhisperError
 from fastwhisper_compress.evaluation.suite import load_suite
-from fastwhisper_compress.pipeline.provenance import cpu_name, package_versions, usable_cores
+from fastwhisper_compress.pipeline.provenance import cpu_name, package_versions
+from fastwhisper_compress.resources import usable_cpus
 
 ROOT = Path(__file__).resolve().parent.parent
 ENCODER_ROWS = (1500, 750)  # a 30 s window, and half of one
@@ -103,7 +104,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": cpu_name(),
         "cpu_int8": _int8_instructions(),
-        "cores": usable_cores(),
+        "cores": len(usable_cpus()),
         "load_before": os.getloadavg()[0],
         "platform": platform.platform(),
         "threads": args.threads,

@@ -25,10 +25,11 @@ from fastwhisper_compress.evaluation.measure import Evaluation, measure
 from fastwhisper_compress.evaluation.suite import Suite, load_suite
 from fastwhisper_compress.memory.estimate import estimate
 from fastwhisper_compress.memory.layout import layout_of
-from fastwhisper_compress.memory.runtime import CPU
+from fastwhisper_compress.memory.runtime import CPU, error_of_estimate
 from fastwhisper_compress.memory.working_set import Workload
 from fastwhisper_compress.pipeline.build import Builder
 from fastwhisper_compress.pipeline.gates import load_gates
+from fastwhisper_compress.pipeline.predict import PROMPT_TOKENS
 from fastwhisper_compress.pipeline.provenance import cpu_name, package_versions
 from fastwhisper_compress.pipeline.run import order_of
 from fastwhisper_compress.pipeline.store import Store, read_json
@@ -51,14 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "eval" / "baselines", help="folder (default: %(default)s)")
     args = parser.parse_args(argv)
     suite = longest(load_suite(args.suite), CLIPS)
-    rows: list[dict[str, Any]] = []
-    for model in args.models.split(","):
-        folders = artifacts(model, args.recipes.split(","))
-        for recipe, folder in folders.items():
-            for batch in map(int, args.batches.split(",")):
-                print(f"memory: {model}, {recipe}, batch {batch}", file=sys.stderr)
-                found = transcribe(folder, suite, batch, args.threads)
-                rows += cells(model, recipe, folder, found, batch, args.threads)
     header = {
         "cpu": cpu_name(),
         "threads": args.threads,
@@ -68,11 +61,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         "overhead": overhead(suite, args.threads) if args.overhead else None,
     }
     args.out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(header | {"rows": rows}, indent=2) + "\n"
-    (args.out / "memory-cpu.json").write_text(text, encoding="utf-8")
-    (args.out / "memory-cpu.md").write_text(table(header, rows), encoding="utf-8")
+    rows: list[dict[str, Any]] = []
+    for model in args.models.split(","):
+        folders = artifacts(model, args.recipes.split(","))
+        for recipe, folder in folders.items():
+            for batch in map(int, args.batches.split(",")):
+                print(f"memory: {model}, {recipe}, batch {batch}", file=sys.stderr)
+                found = transcribe(folder, suite, batch, args.threads)
+                rows += cells(model, recipe, folder, found, batch, args.threads)
+                write(args.out, header, rows)  # what is measured is kept, whatever comes
     print(args.out / "memory-cpu.md")
     return 0
+
+
+def write(out: Path, header: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
+    """Write both files."""
+    text = json.dumps(header | {"rows": rows}, indent=2) + "\n"
+    (out / "memory-cpu.json").write_text(text, encoding="utf-8")
+    (out / "memory-cpu.md").write_text(table(header, rows), encoding="utf-8")
 
 
 def longest(suite: Suite, n: int) -> Suite:
@@ -107,7 +113,7 @@ def transcribe(folder: Path, suite: Suite, batch: int, threads: int) -> Evaluati
 
 def cells(model: str, recipe: str, folder: Path, found: Evaluation, batch: int, threads: int) -> list[dict[str, Any]]:
     """Return a row a phase: what was said and what came."""
-    tokens = max(len(row.tokens) for row in found.rows) + 5  # and the prompt
+    tokens = max(len(row.tokens) for row in found.rows) + PROMPT_TOKENS
     said = estimate(layout_of(read_json(folder / "manifest.json")), Workload(batch, tokens=tokens), threads=threads)
     measured = {one["phase"]: one["peak_rss_bytes"] for one in found.process["trace"]["phases"]}
     # The process grows and hardly shrinks: the peak of a phase is at least that of the one before it.
@@ -115,7 +121,7 @@ def cells(model: str, recipe: str, folder: Path, found: Evaluation, batch: int, 
     for phase in said.phases:
         highest = max(highest, measured[phase]) if phase != "load" else measured[phase]
         told, came = said.phase_bytes(phase), highest
-        error = (told - CPU.bytes) / (came - CPU.bytes) - 1
+        error = error_of_estimate(told, came, "cpu")
         rows.append(
             {
                 "model": model,
@@ -149,7 +155,7 @@ def overhead(suite: Suite, threads: int) -> dict[str, int]:
     small = Checkpoint(dims, tensors, real.decoding, real.tokenizer_json, real.source)
     folder = Path(tempfile.mkdtemp())
     try:
-        emit(small, Plan(fuse=frozenset(one.path for one in modules(dims))), folder)
+        written = emit(small, Plan(fuse=frozenset(one.path for one in modules(dims))), folder)
         manifest = {
             "format": FORMAT,
             "schema_version": SCHEMA_VERSION,
@@ -158,6 +164,8 @@ def overhead(suite: Suite, threads: int) -> dict[str, int]:
             "encoder_context": {"margin_s": None},
             "batch_size": 1,
             "offload": "none",
+            "modules": [one.to_json() for one in written.modules],
+            "layers": None,
             "decoding": real.decoding.to_json(),
         }
         (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")

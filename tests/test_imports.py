@@ -21,17 +21,18 @@ BASE = {"errors", "resources"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "resources": {"errors"},
+    "nvml": set(),
     "recipe": BASE,
     "checkpoint": BASE | {"recipe"},
     # An artifact folder is all that passes between emit and runtime, and whoever runs an artifact needs nothing else.
     "emit": BASE | {"recipe", "checkpoint"},
     "passes": BASE | {"recipe", "checkpoint", "emit"},
     "runtime": {"errors"},
-    "evaluation": BASE | {"runtime"},
+    "evaluation": BASE | {"runtime", "nvml"},
     # What fits is told from dimensions and a recipe, before anything is loaded.
-    "memory": BASE | {"recipe", "checkpoint", "emit", "passes"},
+    "memory": BASE | {"recipe", "checkpoint", "emit", "passes", "nvml"},
     "report": BASE | {"recipe", "checkpoint", "emit", "passes", "runtime", "evaluation", "memory"},
-    "pipeline": BASE | {"recipe", "checkpoint", "emit", "passes", "runtime", "evaluation", "memory", "report"},
+    "pipeline": BASE | {"recipe", "checkpoint", "emit", "passes", "runtime", "evaluation", "memory", "report", "nvml"},
 }
 MAY_IMPORT |= {
     "doctor": BASE | {"checkpoint", "runtime", "pipeline"},

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastwhisper_compress.checkpoint.dims import Dims
 from fastwhisper_compress.checkpoint.known import HUB_ID, KNOWN, model_id
+from fastwhisper_compress.checkpoint.local_path import existing_path
 from fastwhisper_compress.errors import ModelNotFoundError, UnsafeInputError
 
 _CONFIG, _CTRANSLATE2 = "config.json", "model.bin"
@@ -30,11 +31,11 @@ def peek_dims(model: str) -> tuple[str, Dims]:
         ModelNotFoundError: No such path, and no id whose dimensions are known here.
         UnsafeInputError: The file is damaged or not a Whisper.
     """
-    path = Path(model).expanduser()
-    if path.is_file() and path.suffix not in (".json", ".yaml", ".jsonl"):
-        return model, _of_torch_file(path)
-    if path.is_dir():
+    path = existing_path(model)
+    if path is not None and path.is_dir():
         return model, _of_folder(path)
+    if path is not None and path.suffix not in (".json", ".yaml", ".jsonl"):
+        return model, _of_torch_file(path)
     identifier = model_id(model)
     if identifier in KNOWN:
         return identifier, KNOWN[identifier]

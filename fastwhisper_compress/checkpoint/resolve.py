@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastwhisper_compress.checkpoint.known import HUB_ID, model_id
+from fastwhisper_compress.checkpoint.local_path import existing_path
 from fastwhisper_compress.checkpoint.safe_load import read_json
 from fastwhisper_compress.checkpoint.wheels import PACKAGES, find_weights
 from fastwhisper_compress.errors import HubUnavailableError, ModelNotFoundError, UsageError
@@ -39,7 +40,7 @@ def find_model(model: str, *, revision: str | None, offline: bool) -> tuple[Path
         ModelNotFoundError: Neither a path nor a known id.
         HubUnavailableError: Only the hub could have it, and the hub is out of reach or ruled out.
     """
-    path = _existing(model)
+    path = existing_path(model)
     if path is not None:
         if revision is not None:
             raise UsageError(
@@ -66,15 +67,6 @@ def find_model(model: str, *, revision: str | None, offline: bool) -> tuple[Path
         )
     folder = _download(identifier, revision)
     return folder, identifier, folder.name
-
-
-def _existing(model: str) -> Path | None:
-    """The path, if the text is one that exists."""
-    try:
-        path = Path(model).expanduser()
-        return path if model and path.exists() else None
-    except (OSError, RuntimeError, ValueError):  # a name no file can have, or a home folder that cannot be found
-        return None
 
 
 def _is_complete(folder: Path) -> bool:

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from fastwhisper_compress import __version__
-from fastwhisper_compress.errors import FastWhisperError, ResourceError
+from fastwhisper_compress.errors import FastWhisperError
 
 
 class _Commands(TyperGroup):
@@ -87,9 +87,6 @@ def main() -> None:
     except FastWhisperError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except MemoryError:
-        typer.echo("error: out of memory\n  remedy: use a smaller model, or free memory", err=True)
-        sys.exit(ResourceError.exit_code)
     except Exception as error:  # noqa: BLE001 - the last place where it can be told apart from a mistake of the user
         _exit_if_out_of_memory(error)
         traceback.print_exc()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from fastwhisper_compress.cli.app import (
     app,
     setting,
 )
+
+if TYPE_CHECKING:
+    from fastwhisper_compress.memory.device import Kind
 
 
 @app.command()
@@ -39,9 +42,9 @@ def plan(
     from fastwhisper_compress.console_plan import show_plan
     from fastwhisper_compress.memory.plan import Question, make_plan
 
-    named = {"model": model, "provider": provider}
-    overrides = [*(override or []), *(setting(key, value) for key, value in named.items() if value is not None)]
-    found = make_plan(Question(target, tuple(overrides), device, batch, audio_s, beam, tokens, train))
+    overrides = [*(override or []), *([setting("model", model)] if model is not None else [])]
+    kind: Kind | None = None if provider is None else ("cuda" if provider is Provider.CUDA else "cpu")
+    found = make_plan(Question(target, tuple(overrides), kind, device, batch, audio_s, beam, tokens, train))
     if as_json:
         typer.echo(json.dumps(found.to_json(), ensure_ascii=False))
         return

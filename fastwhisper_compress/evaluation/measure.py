@@ -26,6 +26,7 @@ from fastwhisper_compress.errors import (
 from fastwhisper_compress.evaluation import wer
 from fastwhisper_compress.evaluation.result import Evaluation, Row, compare, restore, score_rows
 from fastwhisper_compress.evaluation.runner import finished_rows
+from fastwhisper_compress.resources import usable_cpus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +90,7 @@ def measure(
             place=suite.name,
             remedy="add transcripts to the manifest",
         )
-    threads = threads or _usable_cores()
+    threads = threads or len(usable_cpus())
     spec = {
         "artifact_digest": _artifact_digest(artifact_dir),
         "suite_digest": suite.digest,
@@ -197,10 +198,6 @@ def _tail(stderr: IO[bytes]) -> str:
     size = stderr.seek(0, os.SEEK_END)
     stderr.seek(max(0, size - _STDERR_TAIL))
     return stderr.read().decode(errors="replace").strip()
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _artifact_digest(artifact_dir: Path) -> str:

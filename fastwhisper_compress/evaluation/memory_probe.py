@@ -8,6 +8,9 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from fastwhisper_compress.nvml import open_nvml, visible
 
 _STATUS = Path("/proc/self/status")
 _STATM = Path("/proc/self/statm")
@@ -129,7 +132,10 @@ class VideoMemory:
     """
 
     def __init__(self) -> None:
-        self._nvml, self._device = _open_nvml()
+        nvml = open_nvml()
+        devices = [] if nvml is None else visible(nvml)
+        self._nvml: Any | None = nvml if devices else None
+        self._device = devices[0] if devices else ctypes.c_void_p()
         self._start = self._used()
         self._peak = self._start
 
@@ -153,20 +159,3 @@ class VideoMemory:
         if self._nvml.nvmlDeviceGetMemoryInfo(self._device, ctypes.byref(memory)):
             return 0
         return int(memory[2])
-
-
-def _open_nvml() -> tuple[ctypes.CDLL | None, ctypes.c_void_p]:
-    device = ctypes.c_void_p()
-    try:
-        nvml = ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
-    except OSError:
-        return None, device
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
-    if nvml.nvmlInit_v2():
-        return None, device
-    if first.startswith(("GPU-", "MIG-")):
-        failed = nvml.nvmlDeviceGetHandleByUUID(first.encode(), ctypes.byref(device))
-    else:
-        index = int(first) if first.isdigit() else 0
-        failed = nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(device))
-    return (None, device) if failed else (nvml, device)

@@ -54,7 +54,7 @@ class MemoryTrace:
     One thread may call it. A phase that an exception left goes on until the next one begins.
 
     Attributes:
-        method: How the peaks were found.
+        method: How the peaks of resident memory were found; those of a card are always sampled, every 20 ms.
         peak_rss_bytes: Peak resident set size of the process up to the end of the last phase that ended.
         video: GPU memory to watch too; set it before anything lies there.
     """
@@ -153,7 +153,8 @@ class MemoryTrace:
         while not self._stop:
             time.sleep(every_s)  # waiting for an event costs several times as much
             with self._lock:
-                if self.method == EXACT and self._timeline.detail_s is not None:
+                # The kernel keeps no mark of a card's memory: there, looking goes on.
+                if self.method == EXACT and self._timeline.detail_s is not None and self.video is None:
                     return
                 self._points.append(self._look(self._process.rss_bytes(), self._points[0].phase))
                 if len(self._points) > _ROOM:

@@ -6,6 +6,7 @@ import ctypes
 import mmap
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def measure_bandwidth(
         return None
     with mmap.mmap(-1, 2 * half) as buffer:
         if hasattr(mmap, "MADV_HUGEPAGE"):
-            buffer.madvise(mmap.MADV_HUGEPAGE)
+            with suppress(OSError):  # a kernel without them
+                buffer.madvise(mmap.MADV_HUGEPAGE)
         view = (ctypes.c_char * (2 * half)).from_buffer(buffer)
         start = ctypes.addressof(view)
         try:

@@ -102,6 +102,8 @@ class Device(_Model):
             for name in getattr(self, told):
                 if name not in self.figures:
                     raise _problem(f"{told!r} speaks of {name!r}, which is no figure of it", told, name)
+        if self.reserved_bytes >= self.memory_bytes:
+            raise _problem(f"'reserved_bytes' leaves nothing of the {self.memory_bytes:,} bytes", "reserved_bytes")
         fp32, fp16 = self.peak.fp32, self.peak.fp16
         if fp32 and fp16 and self.fast_fp16 != (fp16 > fp32):
             raise _problem(f"'fast_fp16' contradicts an FP16 peak of {fp16:g} beside {fp32:g} in FP32", "fast_fp16")

@@ -82,7 +82,8 @@ def estimate(layout: Layout, work: Workload, *, threads: int = 2) -> Estimate:
         encoding, kept, loading = max(0, widest - cross), 0, 0
     else:
         slack = base.arena_slack
-        encoding = round(slack * widest) - cross if work.batch == 1 else round(slack * alive.encode)
+        at_once = work.batch == 1 or layout.plan.provider == "cuda"  # else clip by clip into buffers that are there
+        encoding = round(slack * widest) - cross if at_once else round(slack * alive.encode)
         kept, loading = encoding, max(stored_bytes(layout, *one) for one in layout.modules())
     text = {"runtime": running, "weights": weights["decode"], "cross_cache": cross, "self_cache": own}
     phases = {

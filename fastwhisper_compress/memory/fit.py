@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fastwhisper_compress.checkpoint.dims import Dims
 from fastwhisper_compress.emit.streamable import check_streamable
 from fastwhisper_compress.errors import RecipeError
-from fastwhisper_compress.memory.device import Device
+from fastwhisper_compress.memory.device import Device, Kind
 from fastwhisper_compress.memory.estimate import Estimate, estimate
 from fastwhisper_compress.memory.layout import Layout, lay_out
 from fastwhisper_compress.memory.runtime import CPU
 from fastwhisper_compress.memory.working_set import Workload
 from fastwhisper_compress.recipe.catalog import list_recipes
-from fastwhisper_compress.recipe.loader import load_recipe
+from fastwhisper_compress.recipe.loader import LoadedRecipe, load_recipe
 
 MOST_CLIPS = 1024  # a batch beyond this is asked of nobody
 
@@ -74,16 +75,31 @@ def largest_batch(layout: Layout, work: Workload, device: Device, *, threads: in
 def shipped_options(dims: Dims, work: Workload, device: Device, *, threads: int = 2) -> list[Option]:
     """Try every shipped recipe on a model and a device, smallest first; those that cannot run there come last."""
     found = []
-    for name in list_recipes():
-        loaded = load_recipe(name, (f"provider={device.kind}",))
-        if loaded.recipe.device is not None:  # a preset: one of the others, with a model and a device of its own
-            continue
+    for name, loaded in _shipped(device.kind):
         layout = lay_out(loaded, dims)
         need = estimate(layout, work, threads=threads)
         impossible = why_not(layout)
         batch = 0 if impossible else largest_batch(layout, work, device, threads=threads)
         found.append(Option(name, need.disk, needed_bytes(need, device), batch, impossible))
     return sorted(found, key=lambda one: (one.impossible is not None, one.peak, one.disk))
+
+
+def recipes_for(dims: Dims, work: Workload, provider: Kind) -> dict[str, int]:
+    """Return every shipped recipe that a provider can run, and what it needs in bytes."""
+    found = {}
+    for name, loaded in _shipped(provider):
+        layout = lay_out(loaded, dims)
+        if why_not(layout) is None:
+            found[name] = estimate(layout, work).peak
+    return found
+
+
+def _shipped(provider: Kind) -> Iterator[tuple[str, LoadedRecipe]]:
+    """Yield the shipped recipes for a provider, without the presets: those are others, with a model and a device."""
+    for name in list_recipes():
+        loaded = load_recipe(name, (f"provider={provider}",))
+        if loaded.recipe.device is None:
+            yield name, loaded
 
 
 def why_not(layout: Layout) -> str | None:

@@ -10,9 +10,6 @@ from pathlib import Path
 from fastwhisper_compress.errors import UsageError
 from fastwhisper_compress.memory.device import Device, Kind
 from fastwhisper_compress.memory.device_file import read_device_file
-from fastwhisper_compress.memory.suitability import warnings_for
-
-__all__ = ["Device", "device_names", "devices", "find_device", "profile_of", "warnings_for"]
 
 _FOLDER = Path(__file__).parent / "devices"
 _SUFFIXES = (".yaml", ".yml")

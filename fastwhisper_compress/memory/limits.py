@@ -5,9 +5,10 @@ Files of the system are read below ``root``, so that other systems can be tried.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from fastwhisper_compress.resources import usable_cpus
 
 _ROOT = Path("/")
 _KIB = 1024
@@ -24,29 +25,22 @@ def read(path: Path) -> str | None:
 def total_bytes(root: Path = _ROOT) -> int:
     """Memory that this process can have at most: physical memory, or the least limit set on it."""
     limits = [limit for limit, _ in _cgroup_memory(root)]
-    address_space = _address_space()
-    return min([_physical(root)[0], *limits, *([address_space] if address_space is not None else [])])
+    addresses = address_space()
+    return min([_physical(root)[0], *limits, *([addresses] if addresses is not None else [])])
 
 
 def available_bytes(root: Path = _ROOT) -> int:
     """Memory that is free for this process now, under the same limits. Caches that give way count as free."""
-    address_space = _address_space()
+    addresses = address_space()
     rooms = [max(0, limit - used) for limit, used in _cgroup_memory(root) if used is not None]
-    if address_space is not None and (taken := _virtual(root)) is not None:
-        rooms.append(max(0, address_space - taken))
+    if addresses is not None and (taken := _virtual(root)) is not None:
+        rooms.append(max(0, addresses - taken))
     return min([_physical(root)[1], *rooms])
 
 
 def usable_cores(root: Path = _ROOT) -> float:
     """Cores' worth of time that this process gets: those it may run on, or the quota of its container if less."""
     return min([float(len(usable_cpus())), *_cgroup_cores(root)])
-
-
-def usable_cpus() -> set[int]:
-    """Numbers of the logical processors that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
 
 
 def _physical(root: Path) -> tuple[int, int]:
@@ -64,7 +58,7 @@ def _physical(root: Path) -> tuple[int, int]:
     return int(memory.total), int(memory.available)
 
 
-def _address_space() -> int | None:
+def address_space() -> int | None:
     """The limit on addresses (``ulimit -v``), None where there is none."""
     try:
         import resource

@@ -10,11 +10,12 @@ from fastwhisper_compress.memory import limits
 from fastwhisper_compress.memory.bandwidth import measure_bandwidth
 from fastwhisper_compress.memory.device import FIGURES, Device, Kind, Peak
 from fastwhisper_compress.memory.hardware import profile_of
-from fastwhisper_compress.memory.nvml import Gpu, open_nvml, read_gpus
 from fastwhisper_compress.memory.processor import Processor, last_cache_bytes, read_processor
+from fastwhisper_compress.memory.runtime import CUDA_CONTEXT_BYTES
+from fastwhisper_compress.nvml import Gpu, open_nvml, read_gpus
+from fastwhisper_compress.resources import usable_cpus
 
 _ROOT = Path("/")
-_CONTEXT_BYTES = 512 * 1024**2
 _MOST_THREADS = 16
 _DRIVER = "read from the driver"
 
@@ -41,24 +42,13 @@ def detect(provider: Kind, *, place: str = "--device") -> Device:
     )
 
 
-def available_bytes(device: Device) -> int | None:
-    """What is free now on a device of the present machine; None for a profile, which is not here."""
-    if device.available_bytes is None:
-        return None
-    if device.kind == "cpu":
-        return limits.available_bytes()
-    gpus = read_gpus(open_nvml())
-    index = int(device.name.rpartition("-")[2])
-    return gpus[index].free_bytes if index < len(gpus) else None
-
-
 def host(root: Path = _ROOT) -> Device:
     """The processor and the memory of this host, within the limits of the container and of the process."""
     processor = read_processor(root)
     total, available = limits.total_bytes(root), limits.available_bytes(root)
     cores = limits.usable_cores(root)
     bandwidth = measure_bandwidth(
-        last_cache_bytes(limits.usable_cpus(), root), available, min(_MOST_THREADS, max(1, int(cores)))
+        last_cache_bytes(usable_cpus(), root), available, min(_MOST_THREADS, max(1, int(cores)))
     )
     figures: dict[str, float | None] = {"fp16": None}
     told = {
@@ -114,7 +104,7 @@ def _gpu(index: int, gpu: Gpu) -> Device:
         "bandwidth_bytes_per_s": gpu.bandwidth_bytes_per_s,
         "compute_capability": gpu.compute_capability,
     }
-    values: dict[str, Any] = {"reserved_bytes": _CONTEXT_BYTES}
+    values: dict[str, Any] = {"reserved_bytes": CUDA_CONTEXT_BYTES}
     sources, why = {"reserved_bytes": "assumption: 512 MiB for a CUDA context"}, {}
     for name in (*FIGURES, "compute_capability"):
         if name in values:
@@ -142,7 +132,7 @@ def _gpu(index: int, gpu: Gpu) -> Device:
         unified=profile.unified if profile else False,
         peak=Peak(**{name: values.pop(name) for name in Peak.model_fields}),
         fast_fp16=None if values["compute_capability"] is None else _has_fast_fp16(values["compute_capability"]),
-        available_bytes=gpu.free_bytes,
+        available_bytes=max(0, gpu.free_bytes - CUDA_CONTEXT_BYTES),
         sources=sources,
         why=why,
         **values,

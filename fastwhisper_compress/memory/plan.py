@@ -9,8 +9,8 @@ from typing import Any
 from fastwhisper_compress.checkpoint.dims import Dims
 from fastwhisper_compress.checkpoint.known import n_parameters
 from fastwhisper_compress.checkpoint.peek import peek_dims
-from fastwhisper_compress.errors import ProviderError
-from fastwhisper_compress.memory.device import Device
+from fastwhisper_compress.errors import ProviderError, UsageError
+from fastwhisper_compress.memory.device import Device, Kind
 from fastwhisper_compress.memory.estimate import Estimate, estimate
 from fastwhisper_compress.memory.fit import (
     MOST_CLIPS,
@@ -42,6 +42,7 @@ class Question:
     Attributes:
         target: A shipped recipe, a recipe file, or a model.
         overrides: Settings that replace those of the recipe.
+        provider: ``cpu`` or ``cuda``; None takes the device's.
         device: Name of a device; None takes the recipe's, or else this machine.
         batch: Clips at once; None takes the recipe's.
         audio_s: Seconds of each.
@@ -52,6 +53,7 @@ class Question:
 
     target: str
     overrides: tuple[str, ...] = ()
+    provider: Kind | None = None
     device: str | None = None
     batch: int | None = None
     audio_s: float = 30.0
@@ -136,15 +138,13 @@ def make_plan(question: Question) -> MemoryPlan:
         loaded = load_recipe(_PLAIN, (*question.overrides, f"model={question.target!r}"))
     recipe = loaded.recipe
     model, dims = peek_dims(recipe.model)
-    where = question.device or recipe.device or "auto"
-    place = "--device" if question.device or not recipe.device else loaded.where(("device",))
-    device = find_device(where, place=place, provider=recipe.provider)
+    device = _device(question, loaded)
     if device.kind != recipe.provider:
         loaded = load_recipe(loaded.path, (*loaded.overrides, f"provider={device.kind}"))
     layout = lay_out(loaded, dims)
     batch = recipe.batch_size if question.batch is None else question.batch
     work = Workload(batch, question.audio_s, question.beam, question.tokens)
-    if of_recipe and (why := why_not(layout)):
+    if why := why_not(layout):
         raise ProviderError(
             f"{recipe.name} cannot run on {device.title}: {why}",
             place=question.target,
@@ -173,6 +173,30 @@ def make_plan(question: Question) -> MemoryPlan:
         training=estimate_training(dims, work, amp=_amp(device)) if question.train else None,
         answer=_answer(recipe.name, work, largest, options, needed=needed, budget=budget),
     )
+
+
+def _device(question: Question, loaded: LoadedRecipe) -> Device:
+    """Return the device that is meant: the one named, or the recipe's, or this machine.
+
+    Raises:
+        UsageError: There is no such device, or the provider cannot be had on it.
+    """
+    recipe = loaded.recipe
+    provider = question.provider or recipe.provider
+    if question.device is not None:
+        device = find_device(question.device, provider=provider)
+        if question.provider not in (None, device.kind):
+            raise UsageError(
+                f"{device.title} runs {device.kind}, not {question.provider}",
+                place="--provider",
+                remedy="leave it out, or name another device",
+            )
+        return device
+    if recipe.device is not None:
+        device = find_device(recipe.device, place=loaded.where(("device",)), provider=provider)
+        if question.provider in (None, device.kind):
+            return device
+    return find_device("auto", provider=provider)
 
 
 def _answer(recipe: str, work: Workload, largest: int, options: Sequence[Option], *, needed: int, budget: int) -> str:

@@ -79,7 +79,8 @@ def roofline(layout: Layout, work: Workload, device: Device) -> Roofline:
             continue
         phase = "encode" if graph_of(module.path) == "encoder" else "step"
         times = work.batch * length * (2 if module.path == "encoder.conv1" else 1) if phase == "encode" else rows
-        arithmetic = _arithmetic(layout, precision.scheme if module.kind != "conv" else "fp32", device)
+        on_cpu = layout.plan.provider == "cpu"  # which has no convolution in any other type
+        arithmetic = _arithmetic(layout, "fp32" if module.kind == "conv" and on_cpu else precision.scheme, device)
         n = 2 * math.prod(layout.shapes[module.tensors[0]]) * times
         operations[phase][arithmetic] = operations[phase].get(arithmetic, 0) + n
         size = resident_bytes(layout, module, precision)

@@ -42,6 +42,18 @@ CPU = Overhead(52 * _MB, 22 * _MB, 4 * _MB, 1.25, measured=True)
 CUDA = Overhead(0, 100 * _MB, 50 * _MB, 1.5, measured=False)
 
 
+CUDA_CONTEXT_BYTES = 512 * 1024**2  # of the card, by a process that uses it; an assumption
+
+
 def overhead(provider: str) -> Overhead:
     """Return what the runtime takes on a provider: memory of the process for ``cpu``, of the card for ``cuda``."""
     return CPU if provider == "cpu" else CUDA
+
+
+def error_of_estimate(said: int, came: int, provider: str) -> float | None:
+    """Return by which share an estimate of a whole process, or of a card, is off, the runtime itself left out of both.
+
+    None where less was measured than the runtime takes, so that there is nothing to compare.
+    """
+    base = overhead(provider).bytes + (CUDA_CONTEXT_BYTES if provider == "cuda" else 0)
+    return (said - base) / (came - base) - 1 if came > base else None

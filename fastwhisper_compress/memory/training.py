@@ -11,7 +11,7 @@ from typing import Any
 
 from fastwhisper_compress.checkpoint.dims import Dims
 from fastwhisper_compress.checkpoint.known import n_parameters
-from fastwhisper_compress.memory.working_set import MAX_AUDIO_S, Workload
+from fastwhisper_compress.memory.working_set import MAX_AUDIO_S, Workload, text_length
 
 _FP32 = 4
 _ADAM_MOMENTS = 2
@@ -50,6 +50,7 @@ class TrainingEstimate:
     """What a training step needs, in bytes.
 
     Attributes:
+        amp: Whether the forward pass runs under autocast.
         weights: FP32 parameters, and their half-precision copies under autocast.
         gradients: FP32.
         optimiser: AdamW's two moments, FP32.
@@ -58,6 +59,7 @@ class TrainingEstimate:
         loss: Scores, their softmax and their gradient at the turn from forward to backward.
     """
 
+    amp: bool
     weights: int
     gradients: int
     optimiser: int
@@ -88,7 +90,7 @@ def estimate_training(dims: Dims, work: Workload, *, amp: bool) -> TrainingEstim
     """
     saved = _SAVED["amp" if amp else "fp32"]
     length = max(1, round(dims.n_audio_ctx * work.audio_s / MAX_AUDIO_S))
-    tokens = dims.n_text_ctx if work.tokens is None else min(work.tokens, dims.n_text_ctx)
+    tokens = text_length(dims, work)
     audio = work.batch * length * dims.d_model * _FP32
     text = work.batch * tokens * dims.d_model * _FP32
     encoder = round((saved.layer + saved.hidden * dims.encoder_ffn / dims.d_model) * audio)
@@ -98,6 +100,7 @@ def estimate_training(dims: Dims, work: Workload, *, amp: bool) -> TrainingEstim
     parameters = n_parameters(dims)
     kept_logits = round(saved.logits * scores)
     return TrainingEstimate(
+        amp=amp,
         weights=parameters * (_FP32 + 2 * amp),
         gradients=parameters * _FP32,
         optimiser=_ADAM_MOMENTS * parameters * _FP32,

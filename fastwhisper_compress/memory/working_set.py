@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fastwhisper_compress.checkpoint.dims import Dims
 from fastwhisper_compress.errors import UsageError
 from fastwhisper_compress.memory.layout import Layout
 
 MAX_AUDIO_S = 30
-_FRAMES_A_SECOND = 100
+_MOST_ROWS = 1_000_000  # of a batch or a beam; beyond that is a slip of the keyboard
 _FLASH_TILE = 256  # queries and keys that a thread's tile of the fused kernel spans at most (MLAS, flashattn.cpp)
 _N_FFT_BINS = 201
 _SAMPLES_A_SECOND = 16_000
@@ -41,10 +42,12 @@ class Workload:
         Raises:
             UsageError: A number is out of its range.
         """
-        if self.batch < 1:
-            raise UsageError(f"a batch of {self.batch} holds no clip", place="--batch", remedy="give 1 or more")
-        if self.beam < 1:
-            raise UsageError(f"a beam of {self.beam} keeps no text", place="--beam", remedy="give 1 or more")
+        for name, value in (("--batch", self.batch), ("--beam", self.beam)):
+            if not 1 <= value <= _MOST_ROWS:
+                asked = f"{value:,}" if abs(value) <= 10**12 else "a number of that length"
+                raise UsageError(
+                    f"{asked} is not 1 to {_MOST_ROWS:,}", place=name, remedy="give 1 or more, and no more than that"
+                )
         if not 0 < self.audio_s <= MAX_AUDIO_S:
             raise UsageError(
                 f"{self.audio_s:g} s of audio is not above 0 and at most {MAX_AUDIO_S} s, the encoder's window",
@@ -60,7 +63,7 @@ class Activations:
     """Most that is alive at once in each phase, in bytes.
 
     Attributes:
-        log_mel: Samples and spectra of one clip.
+        log_mel: Samples and spectra of one clip; nothing on CUDA, since they are made by the processor.
         encode: The encoder, cross-attention caches not counted.
         encode_where: The part of the encoder where that is.
         decode: The decoder's own, for one token a row; its logits not counted.
@@ -86,6 +89,23 @@ def audio_length(layout: Layout, work: Workload) -> int:
     return max(1, -(-round(whole) // 2))
 
 
+def text_length(dims: Dims, work: Workload) -> int:
+    """Return how many tokens a text has, its prompt included.
+
+    Raises:
+        UsageError: The model cannot write so many.
+    """
+    if work.tokens is None:
+        return dims.n_text_ctx
+    if work.tokens > dims.n_text_ctx:
+        raise UsageError(
+            f"{work.tokens:,} tokens are more than the {dims.n_text_ctx} that the model can write",
+            place="--tokens",
+            remedy=f"give at most {dims.n_text_ctx}",
+        )
+    return work.tokens
+
+
 def self_cache_bytes(layout: Layout, work: Workload) -> int:
     """Return the keys and values of the text so far, of every layer and row of the batch.
 
@@ -93,7 +113,7 @@ def self_cache_bytes(layout: Layout, work: Workload) -> int:
     text can be; on a CPU, memory that no token has reached is never touched, on CUDA it is taken at once.
     """
     dims = layout.dims
-    tokens = dims.n_text_ctx if work.tokens is None else min(work.tokens, dims.n_text_ctx)
+    tokens = text_length(dims, work)
     if layout.plan.provider == "cuda":
         tokens = dims.n_text_ctx
     width = sum(layout.width(f"decoder.layers.{i}.self_attn") for i in range(dims.decoder_layers))
@@ -132,7 +152,9 @@ def activations(layout: Layout, work: Workload, *, threads: int) -> Activations:
     text = max(layout.channels(f"decoder.layers.{i}") for i in range(dims.decoder_layers))
     a_token = 4 * (6 * dims.d_model + 2 * text) + dims.decoder_heads * length * 4
     return Activations(
-        log_mel=round(work.audio_s * _SAMPLES_A_SECOND) * 4 + frames * (3 * _N_FFT_BINS + dims.n_mels) * 4,
+        log_mel=0
+        if cuda
+        else round(work.audio_s * _SAMPLES_A_SECOND) * 4 + frames * (3 * _N_FFT_BINS + dims.n_mels) * 4,
         encode=encode,
         encode_where=where,
         prefill=rows * 4 * a_token,

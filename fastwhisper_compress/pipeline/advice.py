@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 from fastwhisper_compress.errors import OutOfMemoryError
@@ -22,52 +21,43 @@ def with_advice(error: OutOfMemoryError, artifact: Path) -> OutOfMemoryError:
         artifact: What ran out of memory.
     """
     try:
-        needed, remedy = _advice(artifact)
-    except (MemoryError, ImportError, OSError):  # this very process may have no room left for what estimates
-        needed, remedy = "", error.remedy or ""
-    facts = "; ".join(filter(None, (error.message, needed, _there())))
+        needed, there, remedy = _advice(artifact)
+    except Exception:  # noqa: BLE001 - this very process may have no room left for what estimates; the error matters more
+        needed, there, remedy = "", "", error.remedy or ""
+    facts = "; ".join(filter(None, (error.message, needed, there)))
     return OutOfMemoryError(
         facts, place=error.place or str(artifact), remedy=remedy, requested_bytes=error.requested_bytes
     )
 
 
-def _advice(artifact: Path) -> tuple[str, str]:
-    """Say what one clip needs in all, and what to do."""
+def _advice(artifact: Path) -> tuple[str, str, str]:
+    """Say what one clip needs in all, what is there, and what to do."""
+    from fastwhisper_compress.evaluation.memory_probe import resident_bytes
     from fastwhisper_compress.memory.estimate import estimate
-    from fastwhisper_compress.memory.fit import needed_bytes, shipped_options
+    from fastwhisper_compress.memory.fit import recipes_for
     from fastwhisper_compress.memory.layout import layout_of
-    from fastwhisper_compress.memory.local import detect
+    from fastwhisper_compress.memory.limits import address_space, available_bytes
     from fastwhisper_compress.memory.working_set import Workload
+    from fastwhisper_compress.nvml import open_nvml, read_gpus
 
     manifest = json.loads((artifact / "manifest.json").read_text(encoding="utf-8"))
     layout, work = layout_of(manifest), Workload()
-    device = detect(layout.plan.provider)
-    needed = needed_bytes(estimate(layout, work), device)
-    smaller = [
-        one for one in shipped_options(layout.dims, work, device) if one.impossible is None and one.peak < 0.95 * needed
-    ]
-    fitting = [one for one in smaller if one.peak <= (device.available_bytes or 0)]
+    needed = estimate(layout, work).peak
+    if layout.plan.provider == "cuda":
+        free = next((gpu.free_bytes for gpu in read_gpus(open_nvml())), 0)
+    else:
+        free = available_bytes() + resident_bytes()  # what this process holds will be free when it has ended
+    options = recipes_for(layout.dims, work, layout.plan.provider)
+    smaller = sorted(((peak, name) for name, peak in options.items() if peak < 0.95 * needed), reverse=True)
     # The least compressed that fits; where none seems to, as when addresses are what is scarce, the smallest.
-    best = max(fitting, key=lambda one: one.peak, default=None) or next(iter(smaller), None)
+    best = next((one for one in smaller if one[0] <= free), smaller[-1] if smaller else None)
     if best is None:
         remedy = "free memory, or use a smaller model: no shipped recipe of this one is smaller"
     else:
-        remedy = f"free memory, or use the recipe {best.recipe}, which needs about {_mb(best.peak)}"
-    return f"one clip needs about {_mb(needed)} in all", remedy
-
-
-def _there() -> str:
-    """Say what the machine has free and what this process may take, without loading a library: there may be no room."""
-    if sys.platform != "linux":
-        return ""
-    import resource
-
-    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    found = [f"{_mb(int(fields['MemAvailable'].split()[0]) * 1024)} of memory are free"]
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY:
-        found.append(f"the address space is limited to {_mb(limit)}, of which libraries take several hundred")
-    return ", ".join(found)
+        remedy = f"free memory, or use the recipe {best[1]}, which needs about {_mb(best[0])}"
+    limit = address_space()
+    told = "" if limit is None else f", and the limit on addresses is {_mb(limit)}, of which libraries take hundreds"
+    return f"one clip needs about {_mb(needed)} in all", f"about {_mb(free)} can be had{told}", remedy
 
 
 def _mb(n: int) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 from fastwhisper_compress.evaluation.measure import Evaluation
 from fastwhisper_compress.memory.estimate import estimate
 from fastwhisper_compress.memory.layout import layout_of
+from fastwhisper_compress.memory.runtime import CUDA_CONTEXT_BYTES
 from fastwhisper_compress.memory.working_set import MAX_AUDIO_S, Workload
 
-_PROMPT_TOKENS = 4  # start, language, task, no timestamps
+PROMPT_TOKENS = 4  # start, language, task, no timestamps
 
 
 def predicted(manifest: Mapping[str, Any], evaluation: Evaluation) -> dict[str, dict[str, int]]:
@@ -27,11 +28,13 @@ def predicted(manifest: Mapping[str, Any], evaluation: Evaluation) -> dict[str, 
     window_s = MAX_AUDIO_S if margin_s is None else min(MAX_AUDIO_S, longest_s + margin_s)
     # An elastic transcript that went wrong is made again with the full window.
     window_s = MAX_AUDIO_S if any(row.redone for row in evaluation.rows) else max(window_s, 0.1)
-    tokens = max(len(row.tokens) for row in evaluation.rows) + _PROMPT_TOKENS
-    work = Workload(int(evaluation.process["batch_size_used"]), window_s, tokens=tokens)
-    found = estimate(layout_of(manifest), work, threads=evaluation.threads)
+    tokens = max(len(row.tokens) for row in evaluation.rows) + PROMPT_TOKENS
+    # What was measured includes the first attempt of a batch that turned out too large.
+    batch = min(int(evaluation.process["batch_size"]), len(evaluation.rows))
+    found = estimate(layout_of(manifest), Workload(batch, window_s, tokens=tokens), threads=evaluation.threads)
     widest = max(found.phases, key=found.phase_bytes)
+    context = {"context": CUDA_CONTEXT_BYTES} if manifest["provider"] == "cuda" else {}  # measured on the card too
     return {
-        "phases": {phase: found.phase_bytes(phase) for phase in found.phases},
-        "parts": found.phases[widest],
+        "phases": {phase: found.phase_bytes(phase) + sum(context.values()) for phase in found.phases},
+        "parts": found.phases[widest] | context,
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 from collections.abc import Iterable
 from importlib import metadata
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import fastwhisper_compress
+from fastwhisper_compress.resources import usable_cpus
 
 _PACKAGES = [
     "torch",
@@ -64,11 +64,6 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def environment(threads: int | None) -> dict[str, Any]:
     """Return the ``environment`` part of the results."""
     import psutil
@@ -81,8 +76,8 @@ def environment(threads: int | None) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": cpu_name(),
-        "cores": usable_cores(),
-        "threads": threads or usable_cores(),
+        "cores": len(usable_cpus()),
+        "threads": threads or len(usable_cpus()),
         "memory_bytes": psutil.virtual_memory().total,
         "versions": versions,
         "providers": import_onnxruntime().get_available_providers(),

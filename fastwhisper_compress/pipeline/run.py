@@ -25,12 +25,12 @@ from fastwhisper_compress.pipeline.gates import load_gates
 from fastwhisper_compress.pipeline.margins import margin_s
 from fastwhisper_compress.pipeline.output import check_output
 from fastwhisper_compress.pipeline.predict import predicted
-from fastwhisper_compress.pipeline.provenance import code_digest, cpu_name, environment, package_versions, usable_cores
+from fastwhisper_compress.pipeline.provenance import code_digest, cpu_name, environment, package_versions
 from fastwhisper_compress.pipeline.store import Store, publishing, read_json, resources, write_json
 from fastwhisper_compress.recipe import LoadedRecipe, Recipe, check_against, load_recipe
 from fastwhisper_compress.report import Results, read_rows, render, verdict
 from fastwhisper_compress.report.model import SCHEMA_VERSION
-from fastwhisper_compress.resources import cache_dir, data_dir
+from fastwhisper_compress.resources import cache_dir, data_dir, usable_cpus
 from fastwhisper_compress.runtime.manifest import Offload
 from fastwhisper_compress.runtime.session import require_provider
 
@@ -198,7 +198,7 @@ def evaluate(
     Raises:
         OutOfMemoryError: There was not enough memory for one clip at a time.
     """
-    threads = threads or usable_cores()
+    threads = threads or len(usable_cpus())
     check_files(artifact)
     spec = {
         "artifact": read_json(artifact / "manifest.json"),
@@ -249,7 +249,10 @@ def evaluate(
 
     folder = store.stage("evaluation", spec, make)
     shutil.rmtree(unfinished, ignore_errors=True)
-    return restore(read_json(folder / "evaluation.json"), suite, folder / "rows.jsonl")
+    found = restore(read_json(folder / "evaluation.json"), suite, folder / "rows.jsonl")
+    if found.process["recoveries"]:  # that memory ran out is true of this run, and need not be of the next
+        shutil.rmtree(folder, ignore_errors=True)
+    return found
 
 
 def _baseline(provider: str) -> LoadedRecipe:

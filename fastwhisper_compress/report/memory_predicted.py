@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fastwhisper_compress.memory.runtime import error_of_estimate
 from fastwhisper_compress.report.format import NONE, number, signed
 from fastwhisper_compress.report.memory_phases import in_order, or_none, shown
 from fastwhisper_compress.report.table import Table
@@ -32,7 +33,7 @@ def predicted_tables(sides: tuple[Memory, Memory]) -> tuple[Table | None, Table 
     ]
     parts = dict.fromkeys(name for one in made_of for name in one)
     note = (
-        f"Of what lies above the imports alone, the largest error is {number(100 * max(errors), 1)} %."
+        f"Of weights, caches and activations alone, without the runtime, the largest error is {number(100 * max(errors), 1)} %."
         if errors
         else ""
     )
@@ -49,13 +50,13 @@ def predicted_tables(sides: tuple[Memory, Memory]) -> tuple[Table | None, Table 
 
 
 def _cells(side: Memory, phases: dict[str, int], name: str, errors: list[float]) -> tuple[str, str, str]:
-    """Return predicted, measured and error; note the error relative to what lies above the imports."""
+    """Return predicted, measured and error; note the error of what is not the runtime's own."""
     predicted, measured = phases.get(name), _measured(side, name)
     if predicted is None or not measured:
         return or_none(predicted), or_none(measured), NONE
-    above = measured - side.rss_imports_bytes
-    if name != "imports" and above > 0:
-        errors.append(abs(predicted - measured) / above)
+    on_card = side.peak_vram_bytes is not None
+    if (error := error_of_estimate(predicted, measured, "cuda" if on_card else "cpu")) is not None:
+        errors.append(abs(error))
     return or_none(predicted), or_none(measured), f"{signed(100 * (predicted / measured - 1), 1)} %"
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
     from fastwhisper_compress.runtime.layered import LayeredSession
+    from fastwhisper_compress.runtime.phases import OnPhase
 
 
 class RunsEncoder(Protocol):
@@ -33,8 +34,8 @@ class Encoder(Protocol):
 
     outputs: tuple[str, ...]
 
-    def ready(self) -> AbstractContextManager[RunsEncoder]:
-        """Have it in memory for as long as a batch is encoded."""
+    def ready(self, on_phase: OnPhase) -> AbstractContextManager[RunsEncoder]:
+        """Have it in memory for as long as a batch is encoded; ``on_phase`` is told if it must be loaded."""
 
 
 class OnnxRuntimeEncoder:
@@ -45,8 +46,9 @@ class OnnxRuntimeEncoder:
         self._provider = provider
         self.outputs = tuple(node.name for node in session.get_outputs())
 
-    def ready(self) -> AbstractContextManager[RunsEncoder]:
+    def ready(self, on_phase: OnPhase) -> AbstractContextManager[RunsEncoder]:
         """Return itself: it is."""
+        del on_phase
         return nullcontext(self)
 
     def run(self, mel: np.ndarray, names: tuple[str, ...]) -> dict[str, ort.OrtValue]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
     from fastwhisper_compress.runtime.encoder import RunsEncoder
+    from fastwhisper_compress.runtime.phases import OnPhase
 
 _TELEMETRY = "openvino_telemetry"
 _UNSUPPORTED = ("No conversion rule found", "Unsupported operation", "is not supported")
@@ -71,8 +72,9 @@ class OpenVinoEncoder:
         self._tensor = openvino.Tensor
         self._compiled = compiled
 
-    def ready(self) -> AbstractContextManager[RunsEncoder]:
+    def ready(self, on_phase: OnPhase) -> AbstractContextManager[RunsEncoder]:
         """Return itself: it is."""
+        del on_phase
         return nullcontext(self)
 
     def run(self, mel: np.ndarray, names: tuple[str, ...]) -> dict[str, ort.OrtValue]:

@@ -75,6 +75,8 @@ def read_layers(raw: Mapping[str, Any], inside: Callable[[str], Path]) -> Layers
     """
     weights = inside(str(raw["weights"]))
     size = weights.stat().st_size
+    if not size:
+        raise UnsafeInputError("there are no weights in it", place=str(weights), remedy="run the recipe again")
     encoder, decoder = (
         tuple(
             Part(inside(str(part["graph"])), tuple(_weight(one, weights, size) for one in part["weights"]))

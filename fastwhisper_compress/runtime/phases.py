@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-Phase = Literal["log_mel", "encode", "prefill", "decode", "idle"]
+Phase = Literal["load", "log_mel", "encode", "prefill", "decode", "idle"]
 
 OnPhase = Callable[[Phase], None]
-"""Told what begins; ``idle`` when a batch is done."""
+"""Told what begins; ``idle`` when a batch is done, ``load`` only where models come and go."""
 
 
 def ignore_phase(phase: Phase) -> None:

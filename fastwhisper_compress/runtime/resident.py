@@ -147,8 +147,9 @@ class PhasedEncoder:
         self.outputs = outputs
 
     @contextmanager
-    def ready(self) -> Iterator[RunsEncoder]:
+    def ready(self, on_phase: OnPhase) -> Iterator[RunsEncoder]:
         """Open it, and close it when the batch is encoded."""
+        on_phase("load")
         encoder = _Outliving(self._open())
         try:
             yield encoder
@@ -205,6 +206,7 @@ class PhasedDecoder:
         on_phase: OnPhase = ignore_phase,
     ) -> list[Hypothesis]:
         """Open the decoder, find the texts, and close it."""
+        on_phase("load")
         try:
             return Decoder(self._open(), self._decoding).greedy(cross, prompt, stop_loops=stop_loops, on_phase=on_phase)
         finally:

@@ -141,11 +141,15 @@ class Transcriber:
         self.encoder_context = encoder_context or manifest.encoder_context
         self.offload: Offload = offload or manifest.offload
         self._vocabulary = Vocabulary.load(manifest.folder / "tokenizer.json")
-        models = open_models(manifest, threads, backend, self.offload)
+        self._threads, self._backend = threads, backend
+        self._open()
+        self._most_frames: int = self._log_mel.get_outputs()[0].shape[-1]
+
+    def _open(self) -> None:
+        models = open_models(self.manifest, self._threads, self._backend, self.offload)
         self._log_mel, self._encoder, self._decoder = models.log_mel, models.encoder, models.decoder
         self._check_graphs(models)
         release_free_memory()
-        self._most_frames: int = self._log_mel.get_outputs()[0].shape[-1]
 
     def transcribe(
         self, samples: np.ndarray, *, language: str | None = None, task: str = "transcribe", stop_loops: bool = True
@@ -192,7 +196,14 @@ class Transcriber:
             return self._transcribe(clips, prompt, stop_loops=stop_loops)
 
     def free_memory(self) -> None:
-        """Give back what earlier clips have left in ONNX Runtime's arena and in the C allocator."""
+        """Give back what earlier clips have left in ONNX Runtime's arena and in the C allocator.
+
+        On CUDA each session has an arena of its own, which gives nothing back: there the models are opened again.
+        """
+        if self.manifest.provider == "cuda":
+            del self._log_mel, self._encoder, self._decoder
+            self._open()
+            return
         if self.offload == "none":  # else there is no arena
             import onnxruntime as ort
 
@@ -235,7 +246,7 @@ class Transcriber:
         frames = self._most_frames if frames is None else frames
         at_once = len(clips) == 1 or self.manifest.provider != "cpu"
         run = self._encode_at_once if at_once else self._encode_in_turn
-        with self._encoder.ready() as encoder:
+        with self._encoder.ready(self.on_phase) as encoder:
             outputs = run(encoder, clips, frames, names)
         last = outputs.pop("hidden", None)  # absent unless asked for; a view would not keep it alive
         return Encoded(outputs, None if last is None else last.numpy().copy())

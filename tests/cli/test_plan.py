@@ -100,6 +100,12 @@ def test_this_machine_is_the_default(cli):
         (["base", "--beam", 0], ["--beam"]),
         (["base", "--audio-s", 31], ["--audio-s", "at most 30 s"]),
         (["int8_dynamic", "-o", "device=nothing"], ["nothing"]),
+        (["base", "--device", ""], ["--device"]),
+        (["base", "--device", "t4", "--provider", "cpu"], ["--provider", "leave it out"]),
+        (["base", "--device", "t4", "--batch", "1" + 300 * "0"], ["--batch"]),
+        (["base", "--tokens", 449], ["--tokens", "448"]),
+        (["~nosuchuser/x"], ["~nosuchuser/x"]),
+        (["x" * 300], ["no such file or folder"]),
     ],
 )
 def test_questions_without_an_answer(refused, arguments, words):
@@ -108,6 +114,23 @@ def test_questions_without_an_answer(refused, arguments, words):
 
 def test_a_recipe_that_the_device_cannot_run(refused):
     refused(["plan", "int8_dynamic", "--device", "t4"], 4, "CUDA has no kernel for int8_dynamic", "--device t4")
+
+
+def test_settings_of_a_model_are_held_to_the_device_too(refused):
+    refused(["plan", "base", "-o", "offload=layers", "--device", "t4"], 4, "streamed into a CPU's memory")
+    refused(["plan", "base", "-o", "passes=[{pass: int8_dynamic}]", "--device", "t4"], 4, "no kernel for int8_dynamic")
+
+
+def test_another_provider_leaves_the_presets_device(cli):
+    found = planned(cli, "service_small", "--provider", "cpu")
+    assert (found["device"]["name"], found["estimate"]["provider"]) == ("this-cpu", "cpu")
+
+
+def test_training_says_how_and_whether_it_fits(cli):
+    told = cli("plan", "large-v3", "--device", "a100-40", "--batch", 8, "--train").out
+    assert "training in autocast" in told
+    assert "does not fit" in told
+    assert "training in FP32" in cli("plan", "base", "--device", "cpu-milan-2", "--train").out
 
 
 def test_a_profile_with_a_figure_missing(refused, tmp_path):

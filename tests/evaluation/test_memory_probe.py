@@ -50,15 +50,22 @@ class FakeDriver:
     def nvmlInit_v2(self):  # noqa: N802
         return "init" in self.failing
 
+    def nvmlDeviceGetCount_v2(self, count):  # noqa: N802
+        count._obj.value = 4
+        return 0
+
     def nvmlDeviceGetHandleByIndex_v2(self, index, device):  # noqa: N802
         self.asked.append(index.value)
+        device._obj.value = 100 + index.value
         return "handle" in self.failing
 
     def nvmlDeviceGetHandleByUUID(self, uuid, device):  # noqa: N802
         self.asked.append(uuid)
+        device._obj.value = 200
         return 0
 
     def nvmlDeviceGetMemoryInfo(self, device, memory):  # noqa: N802
+        self.watched = device.value
         used = next(self.used)
         if used is None:
             return 15
@@ -95,11 +102,16 @@ def test_a_failed_look_changes_nothing(driver):
     assert video.peak_bytes == 4_000
 
 
-@pytest.mark.parametrize(("visible", "asked"), [(None, 0), ("3,1", 3), ("GPU-ab12", b"GPU-ab12"), ("", 0)])
-def test_the_first_visible_device_is_watched(driver, visible, asked):
+@pytest.mark.parametrize(("visible", "watched"), [(None, 100), ("3,1", 103), ("GPU-ab12", 200)])
+def test_the_first_visible_device_is_watched(driver, visible, watched):
     fake = driver(0, visible=visible)
     VideoMemory()
-    assert fake.asked == [asked]
+    assert fake.watched == watched
+
+
+def test_hidden_devices_are_not_watched(driver):
+    driver(0, visible="")
+    assert VideoMemory().peak_bytes is None
 
 
 @pytest.mark.parametrize("failing", ["init", "handle"])

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
-from small_whisper import small_checkpoint, write_artifact
+from small_whisper import small_checkpoint
 
 from fastwhisper_compress.checkpoint.dims import modules
 from fastwhisper_compress.checkpoint.known import KNOWN, n_parameters
 from fastwhisper_compress.emit.artifact import emit
 from fastwhisper_compress.errors import UsageError
 from fastwhisper_compress.memory.estimate import PARTS, estimate
-from fastwhisper_compress.memory.layout import lay_out
+from fastwhisper_compress.memory.layout import lay_out, layout_of
+from fastwhisper_compress.memory.runtime import error_of_estimate, overhead
 from fastwhisper_compress.memory.weights import resident, stored_by_precision, stored_bytes
 from fastwhisper_compress.memory.working_set import (
     Workload,
@@ -172,6 +173,8 @@ def test_pruned_widths_are_those_of_the_checkpoint():
         ({"audio_s": 30.1}, "--audio-s"),
         ({"audio_s": float("nan")}, "--audio-s"),
         ({"tokens": 0}, "--tokens"),
+        ({"batch": 10**400}, "--batch"),
+        ({"beam": 10**7}, "--beam"),
     ],
 )
 def test_work_that_no_run_can_mean_is_refused(settings, place):
@@ -184,11 +187,32 @@ def test_positions_are_half_the_frames():
     assert [audio_length(layout(), Workload(audio_s=s)) for s in (0.01, 1, 29.99, 30)] == [1, 50, 1500, 1500]
 
 
-def test_the_manifest_of_a_written_artifact_agrees(tmp_path):
-    checkpoint = small_checkpoint()
-    loaded = load_recipe("fp32", ())
-    compressed = apply(checkpoint, loaded.recipe.active, check_against(loaded, modules(checkpoint.dims)), "cpu")
-    write_artifact(checkpoint, compressed.plan, tmp_path / "artifact")
-    size = (tmp_path / "artifact" / "onnx" / "weights.bin").stat().st_size
-    told = sum(stored_by_precision(lay_out(loaded, checkpoint.dims)).values())
-    assert told <= size  # which also holds the filter bank, and starts its tensors on pages
+@pytest.mark.parametrize("recipe", ["int8_dynamic", "prune_l1_20", "fp16"])
+def test_a_manifest_tells_the_same_layout_as_its_recipe(recipe):
+    loaded = load_recipe(recipe, ("offload=phase",))
+    manifest = {
+        "model": {"dims": asdict(TINY)},
+        "provider": "cpu",
+        "passes": [one.model_dump(mode="json", exclude={"only_on"}) for one in loaded.recipe.active],
+        "offload": "phase",
+    }
+    assert layout_of(manifest) == lay_out(loaded, TINY)
+    assert layout_of(manifest, offload="none").offload == "none"
+
+
+def test_on_a_gpu_activations_grow_with_the_batch_from_the_first_clip_on():
+    found = layout("fp16", BASE, provider="cuda")
+    one, two, four = (estimate(found, Workload(n)).phases["encode"]["activations"] for n in (1, 2, 4))
+    assert (one, 2 * one, 4 * one) == pytest.approx((one, two, four), rel=0.02)
+
+
+def test_more_tokens_than_the_model_can_write_are_refused():
+    with pytest.raises(UsageError, match="448") as caught:
+        estimate(layout(), Workload(tokens=449))
+    assert caught.value.place == "--tokens"
+
+
+def test_the_error_of_an_estimate_leaves_the_runtime_out():
+    base = overhead("cpu").bytes
+    assert error_of_estimate(base + 110, base + 100, "cpu") == pytest.approx(0.1)
+    assert error_of_estimate(base + 110, base, "cpu") is None

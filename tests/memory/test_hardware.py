@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from fastwhisper_compress.errors import UsageError
 from fastwhisper_compress.memory import hardware
 from fastwhisper_compress.memory.device import Device
-from fastwhisper_compress.memory.hardware import device_names, devices, find_device, profile_of, warnings_for
+from fastwhisper_compress.memory.hardware import device_names, devices, find_device, profile_of
+from fastwhisper_compress.memory.suitability import warnings_for
 
 DEVICES = devices()
 CARDS = {name: device for name, device in DEVICES.items() if device.kind == "cuda"}
@@ -143,7 +144,7 @@ def test_no_two_devices_answer_to_one_name():
         ("NVIDIA A100-SXM4-40GB", "a100-40"),
         ("NVIDIA A100 80GB PCIe", "a100-80"),
         ("NVIDIA H100 80GB HBM3", "h100"),
-        ("Orin", "jetson-agx-orin-64"),
+        ("AGX Orin", "jetson-agx-orin-64"),
         ("1080", "gtx-1080"),
     ],
 )

@@ -117,11 +117,12 @@ def recipe_plan(checkpoint, recipe, *, fuse=True, provider=None, statistics=None
 
     Without ``statistics``, those of made-up activations are used where a pass calibrates.
     """
-    passes = [p for p in recipe.passes if fuse or p.stage != "graph"]
+    provider = provider or recipe.provider
+    passes = [p for p in recipe.passes if p.runs_on(provider) and (fuse or p.stage != "graph")]
     selections = [select(p, modules(checkpoint.dims)) for p in passes]
     if statistics is None and any(p.calibrated for p in passes):
         statistics = made_up_statistics(checkpoint.dims)
-    compressed = apply(checkpoint, passes, selections, provider or recipe.provider, statistics)
+    compressed = apply(checkpoint, passes, selections, provider, statistics)
     if statistics is None:
         return compressed
     blocks = calibrated_blocks(compressed.checkpoint, compressed.plan, compressed.statistics, lambda *_: None)

@@ -107,7 +107,10 @@ def test_prediction_stands_beside_measurement(tmp_path):
         "load": ("371.7 MB", "371.7 MB", "0.0 %", NONE, "258.2 MB", NONE),
         "encode": ("400.0 MB", "429.7 MB", "\N{MINUS SIGN}6.9 %", NONE, "316.2 MB", NONE),
     }
-    assert section.predicted.note == "Of what lies above the imports alone, the largest error is 8.5 %."
+    assert (
+        section.predicted.note
+        == "Of weights, caches and activations alone, without the runtime, the largest error is 8.5 %."
+    )
     assert rows(section.parts) == {"weights": ("151.0 MB", NONE)}
     heads = [table[0] for table in tables((tmp_path / "report.md").read_text(encoding="utf-8"))]
     assert ["Phase", "FP32, predicted", "Measured", "Error", "Candidate, predicted", "Measured", "Error"] in heads

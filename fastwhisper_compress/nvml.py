@@ -42,11 +42,11 @@ def read_gpus(nvml: Any | None) -> list[Gpu]:
     """Return the GPUs that CUDA would see, in CUDA's order where ``CUDA_VISIBLE_DEVICES`` sets one."""
     if nvml is None:
         return []
-    found = (_read(nvml, handle) for handle in _visible(nvml))
+    found = (_read(nvml, handle) for handle in visible(nvml))
     return [gpu for gpu in found if gpu is not None]
 
 
-def _visible(nvml: Any) -> list[ctypes.c_void_p]:
+def visible(nvml: Any) -> list[ctypes.c_void_p]:
     """Handles of the GPUs that are not hidden. As in CUDA, what follows a wrong entry is hidden too."""
     count = ctypes.c_uint()
     if nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)):
