@@ -6,6 +6,7 @@ The names are those of Hugging Face transformers without the leading ``model.``;
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from fastwhisper_compress.errors import UnsafeInputError
 
@@ -95,6 +96,7 @@ def check_dims(dims: Dims, place: str) -> Dims:
     return dims
 
 
+@cache
 def modules(dims: Dims) -> tuple[Module, ...]:
     """Every module in graph order, attention containers before the projections they hold."""
     found = [

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fastwhisper_compress.emit.streamable import LOGITS_BAND_BYTES
 from fastwhisper_compress.memory.layout import Layout
 from fastwhisper_compress.memory.runtime import overhead
-from fastwhisper_compress.memory.weights import graph_of, resident, resident_bytes, stored_by_precision, stored_bytes
+from fastwhisper_compress.memory.weights import Weights, weigh
 from fastwhisper_compress.memory.working_set import (
     Activations,
     Workload,
@@ -62,18 +61,20 @@ class Estimate:
         return asdict(self) | {"phase_bytes": totals, "peak": self.peak, "disk": self.disk}
 
 
-def estimate(layout: Layout, work: Workload, *, threads: int = 2) -> Estimate:
+def estimate(layout: Layout, work: Workload, *, threads: int = 2, weights: Weights | None = None) -> Estimate:
     """Estimate an artifact.
 
     Args:
         layout: The model as the recipe writes it.
         work: What it is to do.
         threads: Of the CPU provider: each has a workspace of its own in the attention kernel.
+        weights: Those of the layout, where they have been added up before.
     """
+    weights = weights or weigh(layout)
     base = overhead(layout.plan.provider)
     alive = activations(layout, work, threads=threads)
     cross, own = cross_cache_bytes(layout, work), self_cache_bytes(layout, work)
-    weights = _held(layout)
+    held = _held(layout, weights)
     start = base.imports_bytes + base.sessions_bytes
     running = start + base.first_run_bytes
     # At the widest block nothing is handed on yet; when all is, the block before it has been freed, and its room is taken.
@@ -84,19 +85,19 @@ def estimate(layout: Layout, work: Workload, *, threads: int = 2) -> Estimate:
         slack = base.arena_slack
         at_once = work.batch == 1 or layout.plan.provider == "cuda"  # else clip by clip into buffers that are there
         encoding = round(slack * widest) - cross if at_once else round(slack * alive.encode)
-        kept, loading = encoding, max(stored_bytes(layout, *one) for one in layout.modules())
-    text = {"runtime": running, "weights": weights["decode"], "cross_cache": cross, "self_cache": own}
+        kept, loading = encoding, weights.largest_stored
+    text = {"runtime": running, "weights": held["decode"], "cross_cache": cross, "self_cache": own}
     phases = {
-        "load": {"runtime": start, "weights": weights["load"], "activations": loading},
-        "encode": {"runtime": running, "weights": weights["encode"], "activations": encoding, "cross_cache": cross},
+        "load": {"runtime": start, "weights": held["load"], "activations": loading},
+        "encode": {"runtime": running, "weights": held["encode"], "activations": encoding, "cross_cache": cross},
         "prefill": text | {"activations": kept + alive.prefill + alive.logits},
         "decode": text | {"activations": kept + max(alive.decode, alive.prefill) + alive.logits},
     }
     return Estimate(
         workload=work,
         provider=layout.plan.provider,
-        stored=stored_by_precision(layout),
-        weights=resident(layout),
+        stored=weights.stored,
+        weights=weights.loaded,
         activations=alive,
         phases={phase: {part: parts.get(part, 0) for part in PARTS} for phase, parts in phases.items()},
     )
@@ -108,23 +109,11 @@ def _in_place(layout: Layout) -> bool:
     return layout.offload == "layers" or (layout.offload == "phase" and not repacked)
 
 
-def _held(layout: Layout) -> dict[str, int]:
+def _held(layout: Layout, weights: Weights) -> dict[str, int]:
     """Return the weights in memory in each phase."""
-    encoder, decoder = resident(layout, "encoder"), resident(layout, "decoder")
     if layout.offload == "layers":
-        return dict.fromkeys(("load", "encode", "decode"), _largest_part(layout))
+        return dict.fromkeys(("load", "encode", "decode"), weights.largest_part)
     if layout.offload == "phase":
-        loaded = 0 if _in_place(layout) else max(encoder, decoder)
-        return {"load": loaded, "encode": encoder, "decode": decoder}
-    return dict.fromkeys(("load", "encode", "decode"), encoder + decoder)
-
-
-def _largest_part(layout: Layout) -> int:
-    """Return the weights of the largest part, which are all that streaming keeps: a layer, or a band of the logits."""
-    parts: dict[str, int] = {}
-    for module, precision in layout.modules():
-        words = module.path.split(".")
-        name = ".".join([graph_of(module.path), *words[1:3]]) if words[1] == "layers" else module.path
-        size = resident_bytes(layout, module, precision)
-        parts[name] = parts.get(name, 0) + (min(size, LOGITS_BAND_BYTES) if module.kind == "embedding" else size)
-    return max(parts.values())
+        loaded = 0 if _in_place(layout) else max(weights.encoder, weights.decoder)
+        return {"load": loaded, "encode": weights.encoder, "decode": weights.decoder}
+    return dict.fromkeys(("load", "encode", "decode"), weights.loaded)

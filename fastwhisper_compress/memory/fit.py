@@ -13,6 +13,7 @@ from fastwhisper_compress.memory.device import Device, Kind
 from fastwhisper_compress.memory.estimate import Estimate, estimate
 from fastwhisper_compress.memory.layout import Layout, lay_out
 from fastwhisper_compress.memory.runtime import CPU
+from fastwhisper_compress.memory.weights import weigh
 from fastwhisper_compress.memory.working_set import Workload
 from fastwhisper_compress.recipe.catalog import list_recipes
 from fastwhisper_compress.recipe.loader import LoadedRecipe, load_recipe
@@ -58,9 +59,10 @@ def needed_bytes(found: Estimate, device: Device) -> int:
 
 def largest_batch(layout: Layout, work: Workload, device: Device, *, threads: int = 2) -> int:
     """Return the most clips at once that fit a device, up to ``MOST_CLIPS``; 0 where one is too many."""
+    weights = weigh(layout)
 
     def fits(batch: int) -> bool:
-        found = estimate(layout, replace(work, batch=batch), threads=threads)
+        found = estimate(layout, replace(work, batch=batch), threads=threads, weights=weights)
         return needed_bytes(found, device) <= budget_bytes(device)
 
     low, high = 0, 1

@@ -4,10 +4,36 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import dataclass
 
 from fastwhisper_compress.checkpoint.dims import Module
 from fastwhisper_compress.emit.precision import Precision
+from fastwhisper_compress.emit.streamable import LOGITS_BAND_BYTES
 from fastwhisper_compress.memory.layout import Layout
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a layout, in bytes.
+
+    Attributes:
+        stored: In the weight file, by the type they are stored in.
+        encoder: Loaded by the encoder's graph.
+        decoder: Loaded by the decoder's graph.
+        largest_stored: The largest tensor of the file.
+        largest_part: The most that is in memory at once where layers are streamed: a layer, or a band of the logits.
+    """
+
+    stored: dict[str, int]
+    encoder: int
+    decoder: int
+    largest_stored: int
+    largest_part: int
+
+    @property
+    def loaded(self) -> int:
+        """All of them, in memory."""
+        return self.encoder + self.decoder
 
 
 def stored_bytes(layout: Layout, module: Module, precision: Precision) -> int:
@@ -27,15 +53,6 @@ def stored_bytes(layout: Layout, module: Module, precision: Precision) -> int:
     if not precision.symmetric or module.path not in layout.plan.fuse:
         zeros = -(-groups // 2) if precision.bits == 4 else groups
     return n * precision.bits // 8 + 2 * groups + zeros + biases
-
-
-def stored_by_precision(layout: Layout) -> dict[str, int]:
-    """Return the bytes of the weight file by the type they are stored in."""
-    found: Counter[str] = Counter()
-    for module, precision in layout.modules():
-        storage = "fp32" if module.kind == "layer_norm" else precision.storage
-        found[storage] += stored_bytes(layout, module, precision)
-    return dict(found)
 
 
 def resident_bytes(layout: Layout, module: Module, precision: Precision) -> int:
@@ -64,17 +81,29 @@ def resident_bytes(layout: Layout, module: Module, precision: Precision) -> int:
     return n * precision.bits // 8 + 12 * groups + (0 if precision.symmetric else groups) + biases
 
 
-def resident(layout: Layout, side: str | None = None) -> int:
-    """Return the bytes of all loaded weights, or of one side's: ``encoder`` or ``decoder``.
+def weigh(layout: Layout) -> Weights:
+    """Add up the weights of a layout.
 
     The decoder's cross-attention keys and values are computed by the encoder's graph, which therefore holds their
     projections.
     """
-    return sum(
-        resident_bytes(layout, module, precision)
-        for module, precision in layout.modules()
-        if side is None or graph_of(module.path) == side
-    )
+    stored: Counter[str] = Counter()
+    loaded: Counter[str] = Counter()
+    parts: Counter[str] = Counter()
+    largest = 0
+    for module, precision in layout.modules():
+        size, kept = stored_bytes(layout, module, precision), resident_bytes(layout, module, precision)
+        stored["fp32" if module.kind == "layer_norm" else precision.storage] += size
+        loaded[graph_of(module.path)] += kept
+        parts[_part(module)] += min(kept, LOGITS_BAND_BYTES) if module.kind == "embedding" else kept
+        largest = max(largest, size)
+    return Weights(dict(stored), loaded["encoder"], loaded["decoder"], largest, max(parts.values()))
+
+
+def _part(module: Module) -> str:
+    """Return what is streamed together: a layer, with the graph that computes it, or a module outside of layers."""
+    words = module.path.split(".")
+    return ".".join([graph_of(module.path), *words[1:3]]) if words[1] == "layers" else module.path
 
 
 def graph_of(path: str) -> str:

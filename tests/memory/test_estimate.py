@@ -15,7 +15,7 @@ from fastwhisper_compress.errors import UsageError
 from fastwhisper_compress.memory.estimate import PARTS, estimate
 from fastwhisper_compress.memory.layout import lay_out, layout_of
 from fastwhisper_compress.memory.runtime import error_of_estimate, overhead
-from fastwhisper_compress.memory.weights import resident, stored_by_precision, stored_bytes
+from fastwhisper_compress.memory.weights import stored_bytes, weigh
 from fastwhisper_compress.memory.working_set import (
     Workload,
     activations,
@@ -67,22 +67,21 @@ def test_weights_are_those_of_the_artifact_to_the_byte(recipe, fuse, tmp_path):
     by_precision: dict[str, int] = {}
     for one in written.values():
         by_precision[one.storage] = by_precision.get(one.storage, 0) + one.bytes
-    assert stored_by_precision(found) == by_precision
+    assert weigh(found).stored == by_precision
 
 
 @pytest.mark.parametrize("dims", [TINY, BASE, TURBO, LARGE])
 def test_full_precision_is_four_bytes_a_parameter(dims):
     found = layout(dims=dims)
-    assert sum(stored_by_precision(found).values()) == 4 * n_parameters(dims)
-    assert resident(found) == resident(found, "encoder") + resident(found, "decoder")
-    assert resident(found) == 4 * n_parameters(dims)
+    assert sum(weigh(found).stored.values()) == 4 * n_parameters(dims)
+    assert weigh(found).loaded == 4 * n_parameters(dims)
 
 
 def test_half_precision_saves_memory_on_a_gpu_and_only_disk_on_a_cpu():
     on_cpu, on_gpu = layout("fp16", LARGE), layout("fp16", LARGE, provider="cuda")
-    assert stored_by_precision(on_cpu) == stored_by_precision(on_gpu)
-    assert resident(on_cpu) == resident(layout("fp32", LARGE))
-    assert resident(on_gpu) < 0.55 * resident(on_cpu)
+    assert weigh(on_cpu).stored == weigh(on_gpu).stored
+    assert weigh(on_cpu).loaded == weigh(layout("fp32", LARGE)).loaded
+    assert weigh(on_gpu).loaded < 0.55 * weigh(on_cpu).loaded
 
 
 def test_the_cache_of_the_text_grows_by_a_row_a_token_and_not_with_its_square():
