@@ -25,6 +25,7 @@ _WIDE = 120
 _PARTS = {
     "runtime": ("runtime", "░", "bright_black"),
     "weights": ("weights", "█", "blue"),
+    "token_table": ("token table", "▚", "cyan"),
     "activations": ("activations", "▒", "yellow"),
     "cross_cache": ("KV of the audio", "▓", "green"),
     "self_cache": ("KV of the text", "▌", "magenta"),
@@ -120,6 +121,7 @@ def _details(plan: MemoryPlan) -> Table:
     rows: list[tuple[str, int, str]] = [
         ("weights on disk", need.disk, stored),
         ("weights loaded", need.weights, "as the kernels want them"),
+        ("token table", last["token_table"], "mapped as tokens are looked up; given back when memory is short"),
         ("KV of the text", last["self_cache"], "grows with every token"),
         ("KV of the audio", last["cross_cache"], "fixed by the window"),
         ("activations", alive.encode, f"alive at once in the encoder, most in its {alive.encode_where}"),

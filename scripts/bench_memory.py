@@ -114,7 +114,9 @@ def transcribe(folder: Path, suite: Suite, batch: int, threads: int) -> Evaluati
 def cells(model: str, recipe: str, folder: Path, found: Evaluation, batch: int, threads: int) -> list[dict[str, Any]]:
     """Return a row a phase: what was said and what came."""
     tokens = max(len(row.tokens) for row in found.rows) + PROMPT_TOKENS
-    said = estimate(layout_of(read_json(folder / "manifest.json")), Workload(batch, tokens=tokens), threads=threads)
+    different = len({token for row in found.rows for token in row.tokens})
+    work = Workload(batch, tokens=tokens, vocabulary=different)
+    said = estimate(layout_of(read_json(folder / "manifest.json")), work, threads=threads)
     measured = {one["phase"]: one["peak_rss_bytes"] for one in found.process["trace"]["phases"]}
     # The process grows and hardly shrinks: the peak of a phase is at least that of the one before it.
     rows, highest = [], 0

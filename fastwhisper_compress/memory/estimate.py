@@ -16,7 +16,8 @@ from fastwhisper_compress.memory.working_set import (
     self_cache_bytes,
 )
 
-PARTS = ("runtime", "weights", "activations", "cross_cache", "self_cache")
+PARTS = ("runtime", "weights", "token_table", "activations", "cross_cache", "self_cache")
+_ROWS_A_TOKEN = 140  # of the mapped token table come into memory with each: the system reads ahead; measured
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class Estimate:
         weights: Weights as they are loaded, all of them.
         activations: Most that is alive in each phase besides weights and caches, before the allocator's slack.
         phases: For each of ``load``, ``encode``, ``prefill`` and ``decode`` what it holds at its peak, by part:
-            ``runtime`` (what is there without a model), ``weights``, ``activations`` (with the allocator's slack, which it
-            keeps until the end), ``cross_cache`` (keys and values of the audio) and ``self_cache`` (of the text).
+            ``runtime`` (what is there without a model), ``weights``, ``token_table`` (mapped from the file where tokens are
+            looked up; the system takes it back when memory is short), ``activations`` (with the allocator's slack, which
+            it keeps until the end), ``cross_cache`` (keys and values of the audio) and ``self_cache`` (of the text).
     """
 
     workload: Workload
@@ -77,19 +79,32 @@ def estimate(layout: Layout, work: Workload, *, threads: int = 2, weights: Weigh
     held = _held(layout, weights)
     start = base.imports_bytes + base.sessions_bytes
     running = start + base.first_run_bytes
+    # Of a batch, a CPU encodes one clip into the arena and then all into buffers of their own; CUDA encodes all at once.
+    one = cross if layout.plan.provider == "cuda" else cross // (work.batch * work.beam)
     # At the widest block nothing is handed on yet; when all is, the block before it has been freed, and its room is taken.
-    widest = max(alive.log_mel, alive.encode, cross + alive.encode // 4)
+    widest = max(alive.log_mel, alive.encode, one + alive.encode // 4)
     if _in_place(layout):  # no arena: what is freed goes back to the system, and nothing is copied to be repacked
-        encoding, kept, loading = max(0, widest - cross), 0, 0
+        encoding, kept, loading = max(0, widest - one), 0, 0
     else:
-        slack = base.arena_slack
-        at_once = work.batch == 1 or layout.plan.provider == "cuda"  # else clip by clip into buffers that are there
-        encoding = round(slack * widest) - cross if at_once else round(slack * alive.encode)
+        encoding = round(base.arena_slack * widest) - (one if one == cross else 0)
         kept, loading = encoding, weights.largest_stored
-    text = {"runtime": running, "weights": held["decode"], "cross_cache": cross, "self_cache": own}
+    table = _token_table(layout, work, weights)
+    text = {
+        "token_table": table,
+        "runtime": running,
+        "weights": held["decode"],
+        "cross_cache": cross,
+        "self_cache": own,
+    }
     phases = {
         "load": {"runtime": start, "weights": held["load"], "activations": loading},
-        "encode": {"runtime": running, "weights": held["encode"], "activations": encoding, "cross_cache": cross},
+        "encode": {
+            "token_table": table,
+            "runtime": running,
+            "weights": held["encode"],
+            "activations": encoding,
+            "cross_cache": cross,
+        },
         "prefill": text | {"activations": kept + alive.prefill + alive.logits},
         "decode": text | {"activations": kept + max(alive.decode, alive.prefill) + alive.logits},
     }
@@ -101,6 +116,14 @@ def estimate(layout: Layout, work: Workload, *, threads: int = 2, weights: Weigh
         activations=alive,
         phases={phase: {part: parts.get(part, 0) for part in PARTS} for phase, parts in phases.items()},
     )
+
+
+def _token_table(layout: Layout, work: Workload, weights: Weights) -> int:
+    """Return how much of the token table its lookup has mapped; on CUDA it is among the weights."""
+    if layout.plan.provider == "cuda" or layout.offload == "layers":  # which drops what it has read
+        return 0
+    rows = layout.dims.n_vocab if work.vocabulary is None else _ROWS_A_TOKEN * work.vocabulary
+    return round(weights.token_table * min(1, rows / layout.dims.n_vocab))
 
 
 def _in_place(layout: Layout) -> bool:

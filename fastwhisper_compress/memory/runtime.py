@@ -36,7 +36,7 @@ class Overhead:
         return self.imports_bytes + self.sessions_bytes + self.first_run_bytes
 
 
-CPU = Overhead(52 * _MB, 22 * _MB, 4 * _MB, 1.25, measured=True)
+CPU = Overhead(52 * _MB, 22 * _MB, 6 * _MB, 1.25, measured=True)
 # Workspaces of cuBLAS and cuDNN in the card's memory; its context is among what a device profile calls reserved. The
 # arena grows by doubling.
 CUDA = Overhead(0, 100 * _MB, 50 * _MB, 1.5, measured=False)

@@ -21,6 +21,7 @@ class Weights:
         encoder: Loaded by the encoder's graph.
         decoder: Loaded by the decoder's graph.
         largest_stored: The largest tensor of the file.
+        token_table: The embedding in the file, of which the token lookup maps rows.
         largest_part: The most that is in memory at once where layers are streamed: a layer, or a band of the logits.
     """
 
@@ -28,6 +29,7 @@ class Weights:
     encoder: int
     decoder: int
     largest_stored: int
+    token_table: int
     largest_part: int
 
     @property
@@ -60,7 +62,7 @@ def resident_bytes(layout: Layout, module: Module, precision: Precision) -> int:
 
     ONNX Runtime's CPU kernels keep a packed copy and drop the original (MLAS, ``onnxruntime/core/mlas``): FP32 as it is,
     FP16 expanded to FP32, INT8 with a sum a column, MatMulNBits with the scales in FP32 twice over (as given and packed) and
-    a sum a block. The token lookup maps its rows from the file and is not counted. On CUDA weights stay as they are
+    a sum a block. The token lookup maps its rows from the file; that is counted apart. On CUDA weights stay as they are
     stored, but for the scales, which take their kernel's type, and the embedding lies there twice, once for the lookup and
     once for the logits.
     """
@@ -90,14 +92,15 @@ def weigh(layout: Layout) -> Weights:
     stored: Counter[str] = Counter()
     loaded: Counter[str] = Counter()
     parts: Counter[str] = Counter()
-    largest = 0
+    largest = table = 0
     for module, precision in layout.modules():
         size, kept = stored_bytes(layout, module, precision), resident_bytes(layout, module, precision)
         stored["fp32" if module.kind == "layer_norm" else precision.storage] += size
         loaded[graph_of(module.path)] += kept
         parts[_part(module)] += min(kept, LOGITS_BAND_BYTES) if module.kind == "embedding" else kept
         largest = max(largest, size)
-    return Weights(dict(stored), loaded["encoder"], loaded["decoder"], largest, max(parts.values()))
+        table = size if module.kind == "embedding" else table
+    return Weights(dict(stored), loaded["encoder"], loaded["decoder"], largest, table, max(parts.values()))
 
 
 def _part(module: Module) -> str:

@@ -29,12 +29,14 @@ class Workload:
         audio_s: Seconds that the encoder is given of each.
         beam: Hypotheses kept of each clip; our own decoder is greedy and keeps one.
         tokens: Length of the text with its prompt; None takes the most that the model can write.
+        vocabulary: How many different tokens come up in all that is transcribed; None takes all there are.
     """
 
     batch: int = 1
     audio_s: float = MAX_AUDIO_S
     beam: int = 1
     tokens: int | None = None
+    vocabulary: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no run can mean.

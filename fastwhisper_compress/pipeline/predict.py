@@ -17,7 +17,8 @@ PROMPT_TOKENS = 4  # start, language, task, no timestamps
 def predicted(manifest: Mapping[str, Any], evaluation: Evaluation) -> dict[str, dict[str, int]]:
     """Return the ``predicted`` part of a side's memory.
 
-    Only the workload is taken from the evaluation: its batch, the longest window and the longest text.
+    Only the workload is taken from the evaluation: its batch, the longest window, the longest text and the number of
+    different tokens.
 
     Args:
         manifest: The artifact's.
@@ -29,9 +30,14 @@ def predicted(manifest: Mapping[str, Any], evaluation: Evaluation) -> dict[str, 
     # An elastic transcript that went wrong is made again with the full window.
     window_s = MAX_AUDIO_S if any(row.redone for row in evaluation.rows) else max(window_s, 0.1)
     tokens = max(len(row.tokens) for row in evaluation.rows) + PROMPT_TOKENS
+    n_different = len({token for row in evaluation.rows for token in row.tokens})
     # What was measured includes the first attempt of a batch that turned out too large.
     batch = min(int(evaluation.process["batch_size"]), len(evaluation.rows))
-    found = estimate(layout_of(manifest), Workload(batch, window_s, tokens=tokens), threads=evaluation.threads)
+    found = estimate(
+        layout_of(manifest),
+        Workload(batch, window_s, tokens=tokens, vocabulary=n_different),
+        threads=evaluation.threads,
+    )
     widest = max(found.phases, key=found.phase_bytes)
     context = {"context": CUDA_CONTEXT_BYTES} if manifest["provider"] == "cuda" else {}  # measured on the card too
     return {

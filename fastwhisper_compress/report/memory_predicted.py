@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from fastwhisper_compress.report.model import Memory
 
 
-_PARTS = {"cross_cache": "keys and values of the audio", "self_cache": "keys and values of the text"}
+_PARTS = {
+    "token_table": "token table",
+    "cross_cache": "keys and values of the audio",
+    "self_cache": "keys and values of the text",
+}
 
 
 def predicted_tables(sides: tuple[Memory, Memory]) -> tuple[Table | None, Table | None]:
