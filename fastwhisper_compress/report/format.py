@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -84,3 +85,13 @@ def saved(pct: float) -> str:
 def count(n: int, noun: str, plural: str | None = None) -> str:
     """``1 utterance``, ``120 utterances``."""
     return f"{number(n)} {noun if n == 1 else plural or noun + 's'}"
+
+
+def moment(iso: str | None) -> str:
+    """A time of ISO 8601 in UTC, to the minute: seconds would only push the next column out of sight."""
+    if iso is None:
+        return NONE
+    try:
+        return f"{datetime.fromisoformat(iso).astimezone(UTC):%Y-%m-%d %H:%M}"
+    except ValueError:
+        return iso

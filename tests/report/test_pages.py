@@ -296,12 +296,12 @@ def test_files_of_the_user_are_placeholders_in_the_command(tmp_path):
 def test_when_it_was_measured_and_what_was_resumed(tmp_path):
     def rows(out):
         text = (out / "report.md").read_text(encoding="utf-8")
-        (found,) = [t for t in tables(text) if "Measured at" in {cells[0] for cells in t}]
+        (found,) = [t for t in tables(text) if "Measured at, UTC" in {cells[0] for cells in t}]
         return text, {cells[0]: cells[1:3] for cells in found}
 
     rendered(tmp_path / "a", baseline__eval__measured_at=None)
     text, found = rows(tmp_path / "a")
-    assert found["Measured at"] == ["\N{EN DASH}", "2026-08-14T09:30:12+00:00"]
+    assert found["Measured at, UTC"] == ["\N{EN DASH}", "2026-08-14 09:30"]
     assert not any(name.startswith("Resumed") for name in found)
     assert "remaining utterances only" not in text
     rendered(tmp_path / "b", candidate__eval__resumed_rows=31)
