@@ -69,8 +69,9 @@ def _rate(rate: float | None, unit: float) -> str:
 def _plan(plan: MemoryPlan) -> Iterator[RenderableType]:
     work, need = plan.work, plan.need
     yield Text(plan.answer, style="bold green" if plan.fits else "bold red")
+    on = ", encoder on OpenVINO" if plan.backend == "openvino" else ""
     yield Text(
-        f"{plan.model}, {n_parameters(plan.dims) / 1e6:.1f} M parameters, {plan.recipe}; {plan.device.title}; batch "
+        f"{plan.model}, {n_parameters(plan.dims) / 1e6:.1f} M parameters, {plan.recipe}{on}; {plan.device.title}; batch "
         f"{work.batch}, {work.audio_s:g} s of audio"
         + (f", beam {work.beam}" if work.beam > 1 else "")
         + f", {'the longest text' if work.tokens is None else f'{work.tokens} tokens'}\n"

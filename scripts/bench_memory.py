@@ -25,7 +25,7 @@ from fastwhisper_compress.evaluation.measure import Evaluation, measure
 from fastwhisper_compress.evaluation.suite import Suite, load_suite
 from fastwhisper_compress.memory.estimate import estimate
 from fastwhisper_compress.memory.layout import layout_of
-from fastwhisper_compress.memory.runtime import CPU, error_of_estimate
+from fastwhisper_compress.memory.runtime import CPU, Running, error_of_estimate
 from fastwhisper_compress.memory.working_set import Workload
 from fastwhisper_compress.pipeline.build import Builder
 from fastwhisper_compress.pipeline.gates import load_gates
@@ -116,7 +116,7 @@ def cells(model: str, recipe: str, folder: Path, found: Evaluation, batch: int, 
     tokens = max(len(row.tokens) for row in found.rows) + PROMPT_TOKENS
     different = len({token for row in found.rows for token in row.tokens})
     work = Workload(batch, tokens=tokens, vocabulary=different)
-    said = estimate(layout_of(read_json(folder / "manifest.json")), work, threads=threads)
+    said = estimate(layout_of(read_json(folder / "manifest.json")), work, Running(threads))
     measured = {one["phase"]: one["peak_rss_bytes"] for one in found.process["trace"]["phases"]}
     # The process grows and hardly shrinks: the peak of a phase is at least that of the one before it.
     rows, highest = [], 0

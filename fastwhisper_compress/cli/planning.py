@@ -9,7 +9,9 @@ import typer
 
 from fastwhisper_compress.cli.app import (
     AsJson,
+    Backend,
     Override,
+    OwnBackend,
     Provider,
     app,
     setting,
@@ -34,6 +36,7 @@ def plan(
     tokens: Annotated[
         int | None, typer.Option(help="Length of the text; by default the most the model can write.")
     ] = None,
+    backend: OwnBackend = Backend.ONNXRUNTIME,
     train: Annotated[bool, typer.Option("--train", help="Estimate a training step too.")] = False,
     override: Override = None,
     as_json: AsJson = False,
@@ -44,7 +47,9 @@ def plan(
 
     overrides = [*(override or []), *([setting("model", model)] if model is not None else [])]
     kind: Kind | None = None if provider is None else ("cuda" if provider is Provider.CUDA else "cpu")
-    found = make_plan(Question(target, tuple(overrides), kind, device, batch, audio_s, beam, tokens, train))
+    found = make_plan(
+        Question(target, tuple(overrides), kind, device, batch, audio_s, beam, tokens, train, backend.value)
+    )
     if as_json:
         typer.echo(json.dumps(found.to_json(), ensure_ascii=False))
         return

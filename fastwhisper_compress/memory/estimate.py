@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastwhisper_compress.memory.layout import Layout
-from fastwhisper_compress.memory.runtime import overhead
-from fastwhisper_compress.memory.weights import Weights, weigh
+from fastwhisper_compress.memory.runtime import PLAIN, Running, overhead
+from fastwhisper_compress.memory.weights import Weights, encoder_copy_bytes, weigh
 from fastwhisper_compress.memory.working_set import (
     Activations,
     Workload,
     activations,
+    audio_length,
     cross_cache_bytes,
     self_cache_bytes,
 )
@@ -63,27 +64,32 @@ class Estimate:
         return asdict(self) | {"phase_bytes": totals, "peak": self.peak, "disk": self.disk}
 
 
-def estimate(layout: Layout, work: Workload, *, threads: int = 2, weights: Weights | None = None) -> Estimate:
+def estimate(layout: Layout, work: Workload, running: Running = PLAIN, *, weights: Weights | None = None) -> Estimate:
     """Estimate an artifact.
 
     Args:
         layout: The model as the recipe writes it.
         work: What it is to do.
-        threads: Of the CPU provider: each has a workspace of its own in the attention kernel.
+        running: How it is run.
         weights: Those of the layout, where they have been added up before.
     """
     weights = weights or weigh(layout)
-    base = overhead(layout.plan.provider)
-    alive = activations(layout, work, threads=threads)
+    base = overhead(layout.plan.provider, running.backend)
+    alive = activations(layout, work, threads=running.threads)
     cross, own = cross_cache_bytes(layout, work), self_cache_bytes(layout, work)
-    held = _held(layout, weights)
+    held = _held(layout, weights, encoder_copy_bytes(layout) if base.repacks_encoder else 0)
     start = base.imports_bytes + base.sessions_bytes
-    running = start + base.first_run_bytes
+    at_work = start + base.first_run_bytes
     # Of a batch, a CPU encodes one clip into the arena and then all into buffers of their own; CUDA encodes all at once.
     one = cross if layout.plan.provider == "cuda" else cross // (work.batch * work.beam)
     # At the widest block nothing is handed on yet; when all is, the block before it has been freed, and its room is taken.
     widest = max(alive.log_mel, alive.encode, one + alive.encode // 4)
-    if _in_place(layout):  # no arena: what is freed goes back to the system, and nothing is copied to be repacked
+    if base.encoder_layer_units:  # only features and decoder are left to the arena
+        unit = audio_length(layout, work) * layout.dims.d_model * 4
+        own_layers = round(base.encoder_layer_units * layout.dims.encoder_layers * unit)
+        encoding = own_layers + round(base.arena_slack * alive.log_mel)
+        kept, loading = (0 if layout.offload == "phase" else encoding), weights.largest_stored
+    elif _in_place(layout):  # no arena: what is freed goes back to the system, and nothing is copied to be repacked
         encoding, kept, loading = max(0, widest - one), 0, 0
     else:
         encoding = round(base.arena_slack * widest) - (one if one == cross else 0)
@@ -91,7 +97,7 @@ def estimate(layout: Layout, work: Workload, *, threads: int = 2, weights: Weigh
     table = _token_table(layout, work, weights)
     text = {
         "token_table": table,
-        "runtime": running,
+        "runtime": at_work,
         "weights": held["decode"],
         "cross_cache": cross,
         "self_cache": own,
@@ -100,7 +106,7 @@ def estimate(layout: Layout, work: Workload, *, threads: int = 2, weights: Weigh
         "load": {"runtime": start, "weights": held["load"], "activations": loading},
         "encode": {
             "token_table": table,
-            "runtime": running,
+            "runtime": at_work,
             "weights": held["encode"],
             "activations": encoding,
             "cross_cache": cross,
@@ -132,11 +138,12 @@ def _in_place(layout: Layout) -> bool:
     return layout.offload == "layers" or (layout.offload == "phase" and not repacked)
 
 
-def _held(layout: Layout, weights: Weights) -> dict[str, int]:
+def _held(layout: Layout, weights: Weights, encoder_copy: int) -> dict[str, int]:
     """Return the weights in memory in each phase."""
+    encoder, decoder = weights.encoder + encoder_copy, weights.decoder
     if layout.offload == "layers":
         return dict.fromkeys(("load", "encode", "decode"), weights.largest_part)
     if layout.offload == "phase":
-        loaded = 0 if _in_place(layout) else max(weights.encoder, weights.decoder)
-        return {"load": loaded, "encode": weights.encoder, "decode": weights.decoder}
-    return dict.fromkeys(("load", "encode", "decode"), weights.loaded)
+        loaded = 0 if _in_place(layout) else max(encoder, decoder)
+        return {"load": loaded, "encode": encoder, "decode": decoder}
+    return dict.fromkeys(("load", "encode", "decode"), encoder + decoder)

@@ -12,7 +12,7 @@ from fastwhisper_compress.errors import RecipeError
 from fastwhisper_compress.memory.device import Device, Kind
 from fastwhisper_compress.memory.estimate import Estimate, estimate
 from fastwhisper_compress.memory.layout import Layout, lay_out
-from fastwhisper_compress.memory.runtime import CPU
+from fastwhisper_compress.memory.runtime import CPU, PLAIN, Running
 from fastwhisper_compress.memory.weights import weigh
 from fastwhisper_compress.memory.working_set import Workload
 from fastwhisper_compress.recipe.catalog import list_recipes
@@ -57,12 +57,12 @@ def needed_bytes(found: Estimate, device: Device) -> int:
     return found.peak + host
 
 
-def largest_batch(layout: Layout, work: Workload, device: Device, *, threads: int = 2) -> int:
+def largest_batch(layout: Layout, work: Workload, device: Device, running: Running = PLAIN) -> int:
     """Return the most clips at once that fit a device, up to ``MOST_CLIPS``; 0 where one is too many."""
     weights = weigh(layout)
 
     def fits(batch: int) -> bool:
-        found = estimate(layout, replace(work, batch=batch), threads=threads, weights=weights)
+        found = estimate(layout, replace(work, batch=batch), running, weights=weights)
         return needed_bytes(found, device) <= budget_bytes(device)
 
     low, high = 0, 1
@@ -74,14 +74,14 @@ def largest_batch(layout: Layout, work: Workload, device: Device, *, threads: in
     return low
 
 
-def shipped_options(dims: Dims, work: Workload, device: Device, *, threads: int = 2) -> list[Option]:
+def shipped_options(dims: Dims, work: Workload, device: Device, running: Running = PLAIN) -> list[Option]:
     """Try every shipped recipe on a model and a device, smallest first; those that cannot run there come last."""
     found = []
     for name, loaded in _shipped(device.kind):
         layout = lay_out(loaded, dims)
-        need = estimate(layout, work, threads=threads)
+        need = estimate(layout, work, running)
         impossible = why_not(layout)
-        batch = 0 if impossible else largest_batch(layout, work, device, threads=threads)
+        batch = 0 if impossible else largest_batch(layout, work, device, running)
         found.append(Option(name, need.disk, needed_bytes(need, device), batch, impossible))
     return sorted(found, key=lambda one: (one.impossible is not None, one.peak, one.disk))
 

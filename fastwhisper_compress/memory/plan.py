@@ -24,7 +24,7 @@ from fastwhisper_compress.memory.fit import (
 from fastwhisper_compress.memory.hardware import find_device
 from fastwhisper_compress.memory.layout import lay_out
 from fastwhisper_compress.memory.roofline import Roofline, roofline
-from fastwhisper_compress.memory.runtime import overhead
+from fastwhisper_compress.memory.runtime import Backend, Running, overhead
 from fastwhisper_compress.memory.suitability import warnings_for
 from fastwhisper_compress.memory.training import TrainingEstimate, estimate_training
 from fastwhisper_compress.memory.working_set import Workload
@@ -49,6 +49,7 @@ class Question:
         beam: Hypotheses kept of each.
         tokens: Length of the text; None is the most the model can write.
         train: Whether to estimate training too.
+        backend: What runs the encoder.
     """
 
     target: str
@@ -60,6 +61,7 @@ class Question:
     beam: int = 1
     tokens: int | None = None
     train: bool = False
+    backend: Backend = "onnxruntime"
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class MemoryPlan:
         recipe: The recipe that ``need`` is for.
         device: Where it is to run.
         work: What it is to do.
+        backend: What runs the encoder.
         need: The estimate.
         needed: Bytes of the device that it takes.
         budget: Bytes that the device has for it.
@@ -88,6 +91,7 @@ class MemoryPlan:
     recipe: str
     device: Device
     work: Workload
+    backend: Backend
     need: Estimate
     needed: int
     budget: int
@@ -114,6 +118,7 @@ class MemoryPlan:
             "model": {"id": self.model, "parameters": n_parameters(self.dims), "dims": asdict(self.dims)},
             "recipe": self.recipe,
             "device": self.device.model_dump(mode="json"),
+            "backend": self.backend,
             "estimate": self.need.to_json(),
             "options": [one.to_json() for one in self.options],
             "roofline": self.roofline.to_json(),
@@ -150,19 +155,20 @@ def make_plan(question: Question) -> MemoryPlan:
             place=question.target,
             remedy=f"choose another recipe: `plan {model} --device {device.name}` compares them",
         )
-    threads = loaded.recipe.threads or 2
-    need = estimate(layout, work, threads=threads)
+    running = _running(question, loaded, device)
+    need = estimate(layout, work, running)
     needed, budget = needed_bytes(need, device), budget_bytes(device)
-    largest = largest_batch(layout, work, device, threads=threads)
+    largest = largest_batch(layout, work, device, running)
     options: tuple[Option, ...] = ()
     if not of_recipe or needed > budget:
-        options = tuple(shipped_options(dims, work, device, threads=threads))
+        options = tuple(shipped_options(dims, work, device, running))
     return MemoryPlan(
         model=model,
         dims=dims,
         recipe=recipe.name,
         device=device,
         work=work,
+        backend=question.backend,
         need=need,
         needed=needed,
         budget=budget,
@@ -173,6 +179,29 @@ def make_plan(question: Question) -> MemoryPlan:
         training=estimate_training(dims, work, amp=_amp(device)) if question.train else None,
         answer=_answer(recipe.name, work, largest, options, needed=needed, budget=budget),
     )
+
+
+def _running(question: Question, loaded: LoadedRecipe, device: Device) -> Running:
+    """Return how the recipe's artifact is to be run.
+
+    Raises:
+        ProviderError: The backend cannot run on the device.
+        UsageError: It cannot stream layers.
+    """
+    if question.backend == "openvino":
+        if device.kind != "cpu":
+            raise ProviderError(
+                f"OpenVINO runs graphs written for cpu, not for {device.kind}",
+                place="--backend openvino",
+                remedy="name a CPU, or leave the option out",
+            )
+        if loaded.recipe.offload == "layers":
+            raise UsageError(
+                "openvino cannot stream layers",
+                place="--backend openvino",
+                remedy="use offload: phase or none with it",
+            )
+    return Running(loaded.recipe.threads or 2, question.backend)
 
 
 def _device(question: Question, loaded: LoadedRecipe) -> Device:

@@ -103,6 +103,15 @@ def weigh(layout: Layout) -> Weights:
     return Weights(dict(stored), loaded["encoder"], loaded["decoder"], largest, table, max(parts.values()))
 
 
+def encoder_copy_bytes(layout: Layout) -> int:
+    """Return the encoder's weights that are not int8_dynamic: what a backend that repacks them holds once more."""
+    return sum(
+        resident_bytes(layout, module, precision)
+        for module, precision in layout.modules()
+        if graph_of(module.path) == "encoder" and precision.scheme != "int8_dynamic"
+    )
+
+
 def _part(module: Module) -> str:
     """Return what is streamed together: a layer, with the graph that computes it, or a module outside of layers."""
     words = module.path.split(".")

@@ -8,7 +8,7 @@ from typing import Any
 from fastwhisper_compress.evaluation.measure import Evaluation
 from fastwhisper_compress.memory.estimate import estimate
 from fastwhisper_compress.memory.layout import layout_of
-from fastwhisper_compress.memory.runtime import CUDA_CONTEXT_BYTES
+from fastwhisper_compress.memory.runtime import CUDA_CONTEXT_BYTES, Running
 from fastwhisper_compress.memory.working_set import MAX_AUDIO_S, Workload
 
 PROMPT_TOKENS = 4  # start, language, task, no timestamps
@@ -36,7 +36,7 @@ def predicted(manifest: Mapping[str, Any], evaluation: Evaluation) -> dict[str, 
     found = estimate(
         layout_of(manifest),
         Workload(batch, window_s, tokens=tokens, vocabulary=n_different),
-        threads=evaluation.threads,
+        Running(evaluation.threads),
     )
     widest = max(found.phases, key=found.phase_bytes)
     context = {"context": CUDA_CONTEXT_BYTES} if manifest["provider"] == "cuda" else {}  # measured on the card too

@@ -155,3 +155,22 @@ def test_planning_loads_no_framework_and_no_weights():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_plan_knows_the_encoder_backend(cli):
+    plain, other = (planned(cli, "int8_dynamic", "--backend", b) for b in ("onnxruntime", "openvino"))
+    assert other["backend"] == "openvino"
+    assert other["needed_bytes"] > plain["needed_bytes"] + 50e6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("fp16", "--device", "t4"), "OpenVINO runs graphs written for cpu"),
+        (("fp32", "-o", "offload=layers"), "openvino cannot stream layers"),
+    ],
+)
+def test_a_plan_refuses_what_openvino_cannot(cli, arguments, told):
+    done = cli("plan", *arguments, "--backend", "openvino")
+    assert done.code in (2, 4)
+    assert told in done.err

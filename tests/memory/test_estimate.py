@@ -14,7 +14,7 @@ from fastwhisper_compress.emit.artifact import emit
 from fastwhisper_compress.errors import UsageError
 from fastwhisper_compress.memory.estimate import PARTS, estimate
 from fastwhisper_compress.memory.layout import lay_out, layout_of
-from fastwhisper_compress.memory.runtime import error_of_estimate, overhead
+from fastwhisper_compress.memory.runtime import Running, error_of_estimate, overhead
 from fastwhisper_compress.memory.weights import stored_bytes, weigh
 from fastwhisper_compress.memory.working_set import (
     Workload,
@@ -215,3 +215,14 @@ def test_the_error_of_an_estimate_leaves_the_runtime_out():
     base = overhead("cpu").bytes
     assert error_of_estimate(base + 110, base + 100, "cpu") == pytest.approx(0.1)
     assert error_of_estimate(base + 110, base, "cpu") is None
+
+
+def test_openvino_takes_memory_of_its_own_for_the_encoder():
+    plain, other = (estimate(layout("fp32", BASE), Workload(), Running(backend=b)) for b in ("onnxruntime", "openvino"))
+    weights = weigh(layout("fp32", BASE))
+    # Another 70 MB of library, the encoder's weights once more, and no layer's activations reused by the next.
+    extra = other.phases["encode"]["weights"] - plain.phases["encode"]["weights"]
+    assert extra == pytest.approx(weights.encoder, rel=0.01)
+    assert other.peak - plain.peak == pytest.approx(277e6, rel=0.15)  # measured: 712 against 435 MB
+    small = estimate(layout("int8_dynamic", BASE), Workload(), Running(backend="openvino"))
+    assert small.phases["load"]["weights"] < weigh(layout("int8_dynamic", BASE)).loaded + 10e6
