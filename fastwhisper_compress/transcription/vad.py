@@ -126,7 +126,7 @@ def speech_spans(probabilities: Iterable[float], rules: SpeechRules = DEFAULT_RU
     end = 0  # of its speech, without
     begun: int | None = None  # where the present stretch of speech began
     index = -1
-    for index, probability in enumerate(probabilities):  # noqa: B007
+    for index, probability in enumerate(probabilities):
         if begun is None and probability >= rules.start:
             begun = index
         elif begun is not None and probability < rules.stop:
