@@ -38,6 +38,9 @@ def run(
     provider: Annotated[Provider | None, typer.Option(help="Where the artifact is to run.")] = None,
     threads: Threads = None,
     batch_size: BatchSize = None,
+    batch_sweep: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="Measure speed and memory at these batch sizes too.")
+    ] = None,
     limit: Limit = None,
     offline: Offline = False,
     override: Override = None,
@@ -47,6 +50,7 @@ def run(
     from fastwhisper_compress import console
     from fastwhisper_compress.pipeline.run import Request
     from fastwhisper_compress.pipeline.run import run as run_recipe
+    from fastwhisper_compress.pipeline.sweep import parse_sizes
 
     named = {
         "model": model,
@@ -57,8 +61,9 @@ def run(
         "batch_size": batch_size,
     }
     overrides = [*(override or []), *(setting(key, value) for key, value in named.items() if value is not None)]
+    sizes = () if batch_sweep is None else parse_sizes(batch_sweep)
     with console.progress() as report:
-        folder, results = run_recipe(Request(recipe, tuple(overrides), out, limit, offline), report)
+        folder, results = run_recipe(Request(recipe, tuple(overrides), out, limit, offline, sizes), report)
     if as_json:
         typer.echo(json.dumps(results.to_json(), ensure_ascii=False))
         return
