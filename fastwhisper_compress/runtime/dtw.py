@@ -31,7 +31,9 @@ def cheapest_path(costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         both = best[start - width - 1 : stop - width - 1 : m]
         down = best[start - width : stop - width : m]
         right = best[start - 1 : stop - 1 : m]
-        step = np.where((both < down) & (both < right), _DIAGONAL, np.where((down < both) & (down < right), _DOWN, _RIGHT))
+        step = np.where(
+            (both < down) & (both < right), _DIAGONAL, np.where((down < both) & (down < right), _DOWN, _RIGHT)
+        )
         steps[start:stop:m] = step
         best[start:stop:m] = own[start:stop:m] + np.choose(step, (both, down, right))
     row, column = n, m

@@ -20,9 +20,9 @@ POSITION_S = 0.02  # of the audio, a position of the encoder's output
 _SMOOTHED = 7  # positions that the median is taken of
 _MOST_MEDIAN_S = 0.7
 _OFF_S = 0.5  # how far a word may reach beyond what the timestamps say
-_SENTENCE_ENDS = ".。!！?？"
+_SENTENCE_ENDS = ".。!！?？"  # noqa: RUF001 - other scripts have them too
 _OPENING = "\"'“¿([{-"
-_CLOSING = "\"'.。,，!！?？:：”)]}、"
+_CLOSING = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001
 
 
 @dataclass
