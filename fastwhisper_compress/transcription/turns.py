@@ -33,8 +33,8 @@ class Turns(Generic[Item]):
     """Requests that wait, in rotation over their callers.
 
     A batch is led by the oldest request of the caller whose turn it is, and filled with requests of the same options, one
-    of each caller in turn. Whoever gave one goes to the end of the rotation, so every caller's oldest request leads a batch
-    after at most as many batches as there are callers.
+    of each caller in turn. Whoever gave its oldest goes to the end of the rotation; who gave a later one, which went ahead
+    because it fitted, keeps its place. So every caller's oldest request is taken within as many batches as there are callers.
     """
 
     def __init__(self) -> None:
@@ -82,9 +82,10 @@ class Turns(Generic[Item]):
                     return batch
                 item = next((one for one in self._callers[caller] if one.options == options), None)
                 if item is not None:
+                    in_order = item is self._callers[caller][0]
                     self._remove(item)
                     batch.append(item)
-                    if caller in self._callers:
+                    if in_order and caller in self._callers:
                         self._callers[caller] = self._callers.pop(caller)
             if len(batch) == before:
                 return batch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastwhisper_compress.transcription.turns import Turns
@@ -49,6 +49,7 @@ def test_all_are_taken_once_in_batches_of_one_kind_and_in_order(pairs, most):
 
 @settings(max_examples=50)
 @given(ITEMS, st.integers(1, 9))
+@example([(0, "a"), (0, "a"), (0, "a"), (1, "b"), (1, "a"), (1, "a")], 2)  # caller 1 must not overtake itself for ever
 def test_every_caller_is_served_within_one_round(pairs, most):
     turns, items = filled(pairs)
     oldest = {item.caller: item for item in reversed(items)}
