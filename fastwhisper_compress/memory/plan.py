@@ -10,6 +10,7 @@ from fastwhisper_compress.checkpoint.dims import Dims
 from fastwhisper_compress.checkpoint.known import n_parameters
 from fastwhisper_compress.checkpoint.peek import peek_dims
 from fastwhisper_compress.errors import ProviderError, UsageError
+from fastwhisper_compress.memory.auto_batch import choose_batch
 from fastwhisper_compress.memory.device import Device, Kind
 from fastwhisper_compress.memory.estimate import Estimate, estimate
 from fastwhisper_compress.memory.fit import (
@@ -147,7 +148,9 @@ def make_plan(question: Question) -> MemoryPlan:
     if device.kind != recipe.provider:
         loaded = load_recipe(loaded.path, (*loaded.overrides, f"provider={device.kind}"))
     layout = lay_out(loaded, dims)
-    batch = recipe.batch_size if question.batch is None else question.batch
+    running = _running(question, loaded, device)
+    asked = recipe.batch_size if question.batch is None else question.batch
+    batch = choose_batch([layout], budget_bytes(device), running).batch_size if asked == "auto" else asked
     work = Workload(batch, question.audio_s, question.beam, question.tokens)
     if why := why_not(layout):
         raise ProviderError(
@@ -155,7 +158,6 @@ def make_plan(question: Question) -> MemoryPlan:
             place=question.target,
             remedy=f"choose another recipe: `plan {model} --device {device.name}` compares them",
         )
-    running = _running(question, loaded, device)
     need = estimate(layout, work, running)
     needed, budget = needed_bytes(need, device), budget_bytes(device)
     largest = largest_batch(layout, work, device, running)
