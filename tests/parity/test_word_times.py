@@ -71,6 +71,8 @@ def openai_whisper(tiny_en):
     return model
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file <.*tiktoken:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the tokenizer's own file handle
 @pytest.mark.parametrize("timestamps", [False, True])
 def test_words_are_those_of_openai_whisper(openai_whisper, tiny_artifact, clips, timestamps):
     import torch
