@@ -68,7 +68,7 @@ def recording_to_json(recording: Recording, facts: Mapping[str, Any]) -> dict[st
     Returns:
         ``schema_version``, ``file``, ``language`` (null where nothing was heard), ``duration_s``, ``text``; ``segments``,
         a list of ``start``, ``end``, ``text`` (with its leading space), ``tokens`` and, if they were asked for, ``words``
-        (``text``, ``start``, ``end``, ``probability``); ``gaps``, what could not be decoded, a list of ``start``, ``end``
+        (``word``, ``start``, ``end``, ``probability``); ``gaps``, what could not be decoded, a list of ``start``, ``end``
         and ``reason``; and the facts.
     """
     found = {

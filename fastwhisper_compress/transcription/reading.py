@@ -78,7 +78,7 @@ class _Chapter(Iterable["np.ndarray"]):
     def __init__(self, blocks: AudioBlocks) -> None:
         self._blocks = blocks
         self._samples = 0
-        self._gaps_told = 0
+        self._told: set[Gap] = set()
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for block in self._blocks:
@@ -86,9 +86,9 @@ class _Chapter(Iterable["np.ndarray"]):
             yield block
 
     def new_gaps(self) -> tuple[Gap, ...]:
-        """Return the gaps that were found since this was last asked."""
-        found = tuple(self._blocks.gaps[self._gaps_told :])
-        self._gaps_told += len(found)
+        """Return the gaps that were found, or found to be longer, since this was last asked."""
+        found = tuple(gap for gap in self._blocks.gaps if gap not in self._told)
+        self._told.update(found)
         return found
 
     def end_s(self) -> float:
