@@ -127,9 +127,7 @@ def transcribe_files(
             journal = None
             if job.outputs is not None:
                 path = job.outputs.journal(job.files)
-                journal = stack.enter_context(
-                    open_journal(path, _task(job), resume=job.resume, together=batch_size)
-                )
+                journal = stack.enter_context(open_journal(path, _task(job), resume=job.resume, together=batch_size))
             readings = [
                 Reading(file, index) if journal is None else journal.reading(index, file)
                 for index, file in enumerate(job.files)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastwhisper_compress.errors import OutputError
-from fastwhisper_compress.transcription.formats import Format, Style, write_recording
+from fastwhisper_compress.transcription.formats import Style, write_recording
+from fastwhisper_compress.transcription.kinds import Format
 from fastwhisper_compress.transcription.recording import Recording
 
 

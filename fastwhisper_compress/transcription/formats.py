@@ -7,27 +7,17 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from fastwhisper_compress.files import write_text
 from fastwhisper_compress.runtime.transcript import Segment
 from fastwhisper_compress.transcription.cues import Cue, Screen, cues
+from fastwhisper_compress.transcription.kinds import Format
 from fastwhisper_compress.transcription.recording import Recording, gap_to_json, segment_to_json
 
 SCHEMA_VERSION = 1  # of the JSON
 _ARROW = re.compile("-{2,}>")
-
-
-class Format(StrEnum):
-    """What a transcript can be written as; also the suffix of the file."""
-
-    TXT = "txt"
-    SRT = "srt"
-    VTT = "vtt"
-    TSV = "tsv"
-    JSON = "json"
 
 
 @dataclass(frozen=True)
