@@ -88,13 +88,14 @@ def transcribe(
     from fastwhisper_compress.pipeline.transcribe import Job, Tell, transcribe_files
     from fastwhisper_compress.pipeline.transcripts import Outputs
     from fastwhisper_compress.transcription.cues import Screen
-    from fastwhisper_compress.transcription.formats import Style, recording_to_json, written
+    from fastwhisper_compress.transcription.formats import recording_to_json, written
 
     kinds = list(dict.fromkeys(formats or [Format.TXT]))
     _check(files, out, kinds, resume=resume, as_json=as_json)
     if timestamps is None:
         plain = kinds == [Format.TXT] and not as_json
         timestamps = Timestamps.NONE if plain else Timestamps.SEGMENT
+    screen = Screen(line_characters, lines)
     job = Job(
         artifact,
         files,
@@ -107,28 +108,27 @@ def transcribe(
         backend=backend,
         threads=threads,
         batch_size=batch_size,
-        outputs=None if out is None else Outputs(out, kinds),
+        outputs=None if out is None else Outputs(out, kinds, screen),
         resume=resume,
     )
-    style = Style(Screen(line_characters, lines), job.facts())
     rows: list[dict[str, Any]] = []
     failures: list[FastWhisperError] = []
     with _bar() as heard:
         tell = Tell(lambda sentence: typer.echo(sentence, err=True), heard)
-        for file, found in transcribe_files(job, style, tell, trace=trace):
+        for file, found in transcribe_files(job, tell, trace=trace):
             if isinstance(found, FastWhisperError):
                 failures.append(found)
                 typer.echo(f"error: {found}", err=True)
                 continue
             _tell_gaps(found)
             if as_json:
-                rows.append(recording_to_json(found, style.facts))
+                rows.append(recording_to_json(found))
             elif job.outputs is not None:
                 typer.echo("\n".join(map(str, job.outputs.paths(file))))
             elif len(files) > 1:
                 typer.echo(f"{file}: {found.text}")
             else:
-                typer.echo(written(found, kinds[0], style), nl=False)
+                typer.echo(written(found, kinds[0], screen), nl=False)
     traced = trace.finish() if trace else None
     if as_json:
         typer.echo(json.dumps({"files": rows, "memory": traced} if traced else rows, ensure_ascii=False))
