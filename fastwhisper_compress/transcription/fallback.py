@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fastwhisper_compress.runtime.options import Options
 
 TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
+_LEAST_UNHEARD_S = 1.0  # a window ends with a little silence
 MOST_NO_SPEECH = 0.6  # with an improbable text: nobody speaks
 
 
@@ -55,6 +56,40 @@ def heard_again(model: Listener, clip: Clip, first: Transcript) -> Transcript:
         attempts.append(found)
     sound = [one for one in attempts if one.ended and compression(one.text) <= MOST_COMPRESSION]
     return max(sound, key=lambda one: one.mean_logprob, default=first)
+
+
+def heard_to_the_end(model: Listener, clip: Clip, found: Transcript) -> Transcript:
+    """Return a transcript with timestamps, and what it leaves unheard at its end.
+
+    A model that writes timestamps may end after the last segment that is complete, in the belief that what begins behind
+    it will be shown to it again. So it is, until it says nothing more.
+
+    Args:
+        model: What hears.
+        clip: What was heard.
+        found: What was heard of it so far.
+    """
+    options = replace(clip.options, language=found.language)
+    while clip.options.timestamps and found.segments:
+        begin_s = found.segments[-1].end_s
+        rest = clip.samples[round(begin_s * SAMPLE_RATE) :]
+        if rest.size < _LEAST_UNHEARD_S * SAMPLE_RATE:
+            break
+        more = heard_again(model, Clip(rest, options), model.transcribe(rest, replace(options, no_speech=True)))
+        if not more.segments or (more.no_speech_prob or 0) > MOST_NO_SPEECH:
+            break
+        found = _continued(found, more, begin_s)
+    return found
+
+
+def _continued(found: Transcript, more: Transcript, begin_s: float) -> Transcript:
+    return replace(
+        found,
+        text=f"{found.text} {more.text}",
+        tokens=found.tokens + more.tokens,
+        segments=found.segments + tuple(one.moved(begin_s) for one in more.segments),
+        words=found.words + tuple(one.moved(begin_s) for one in more.words),
+    )
 
 
 def _wrong(found: Transcript) -> bool:

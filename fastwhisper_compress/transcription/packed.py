@@ -11,7 +11,7 @@ from fastwhisper_compress.errors import AudioError, BackendError, FastWhisperErr
 from fastwhisper_compress.runtime.batching import Clip, OnShrink, transcribe_all
 from fastwhisper_compress.runtime.options import Options
 from fastwhisper_compress.runtime.transcript import Segment, Transcript
-from fastwhisper_compress.transcription.fallback import Listener, heard_again
+from fastwhisper_compress.transcription.fallback import Listener, heard_again, heard_to_the_end
 from fastwhisper_compress.transcription.placing import placed
 from fastwhisper_compress.transcription.reading import Stretch, read_windows
 from fastwhisper_compress.transcription.work import End, Part, Reading
@@ -69,7 +69,7 @@ def transcribe_packed(
             if isinstance(heard, FastWhisperError):
                 yield reading, heard
             else:
-                yield reading, _part(what, heard.clip, heard_again(model, heard.clip, heard.transcript))
+                yield reading, _part(what, heard.clip, _heard_well(model, heard.clip, heard.transcript))
             break
     for reading, what in _taken(waiting):
         if not isinstance(what, Stretch):
@@ -123,6 +123,10 @@ def _with_language(
             yield first, language
             first = None
         yield found, language
+
+
+def _heard_well(model: Listener, clip: Clip, first: Transcript) -> Transcript:
+    return heard_to_the_end(model, clip, heard_again(model, clip, first))
 
 
 def _part(stretch: Stretch, clip: Clip, heard: Transcript) -> Part:
