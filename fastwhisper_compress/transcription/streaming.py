@@ -166,10 +166,11 @@ class LiveText:
     def update(self, heard_s: float, *, ends: bool) -> Committed:
         """Transcribe the clip, and commit what the last transcript and this one agree on, or all of it if it ends."""
         self.n_new = 0
-        found = self._model.transcribe(self._samples, self._with_text())
+        found = self._transcribe()
         self._committed, words = divided(found.words, self._committed)
-        certain = 0 if found.looped else agreed(self._tail, words)
-        n_new = len(words) if ends else certain
+        if not (found.ended or ends):  # a text that goes round in circles, or on and on, is no hypothesis
+            words = ()
+        n_new = len(words) if ends else agreed(self._tail, words)
         told = self._commit(words, n_new)
         if n_new and self._options.language is None:
             self._options = replace(self._options, language=found.language)
@@ -188,9 +189,14 @@ class LiveText:
             ends=ends,
         )
 
-    def _with_text(self) -> Options:
+    def _transcribe(self) -> Transcript:
         prefix = tuple(token for word in self._committed for token in word.tokens)
-        return replace(self._options, words=True, previous=tuple(self._context), prefix=prefix)
+        options = replace(self._options, words=True, previous=tuple(self._context), prefix=prefix)
+        found = self._model.transcribe(self._samples, options)
+        if not found.ended and self._context:  # which often is why
+            self._context.clear()
+            found = self._model.transcribe(self._samples, replace(options, previous=()))
+        return found
 
     def _shorten(self) -> tuple[Word, ...]:
         """Cut a clip that has become long; returns what had to be committed for it."""

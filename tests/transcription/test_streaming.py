@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -203,20 +204,20 @@ def test_sound_without_words_does_not_grow():
     assert max(size for size, _ in model.heard) <= 25 * RATE
 
 
-def test_a_loop_commits_nothing_until_it_is_gone():
+def test_a_loop_commits_nothing_until_it_is_gone_and_is_tried_without_context():
     class Loops(Model):
         def transcribe(self, samples, options):
             found = super().transcribe(samples, options)
-            looped = len(self.heard) < 6
-            return Transcript(
-                "", found.tokens, looped=looped, ended=True, mean_logprob=0.0, language="en", words=found.words
-            )
+            wrong = bool(options.previous) or len(self.heard) < 6
+            return replace(found, looped=wrong, ended=not wrong)
 
-    speech = spoken([0.2] * 30)
+    speech = spoken([0.2] * 30 + [3.0] + [0.2] * 30)
     model = Loops(speech)
     found = stream(speech, model)
     check(speech, model, found)
     assert not any(one.text for one in found[:5])
+    pairs = list(pairwise(options for _, options in model.heard))
+    assert any(one.previous and other == replace(one, previous=()) for one, other in pairs)
 
 
 def test_a_language_that_was_found_holds_for_the_utterance():
