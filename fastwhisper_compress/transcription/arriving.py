@@ -19,7 +19,7 @@ class Source(Protocol):
     def take(self, least: int, most: int) -> np.ndarray:
         """Return what has arrived, float32 (n,) at 16 kHz.
 
-        Waits until there are at least ``least`` samples; fewer are the last ones, and none means that it has ended.
+        Waits until there are at least ``least`` samples or no more will come; none means that it has ended.
 
         Raises:
             FastWhisperError: The stream broke, after all that came before has been taken.
