@@ -158,10 +158,8 @@ def soak(model: Transcriber, samples: np.ndarray, language: str, seconds: float)
     """Transcribe for long, and follow memory."""
     from fastwhisper_compress.evaluation.memory_probe import resident_bytes
 
-    held: list[tuple[float, int]] = []
     start_s = time.perf_counter()
-    for one in streamed(model, Waiting(samples, seconds), language):
-        held.append((one.heard_s, resident_bytes()))
+    held = [(one.heard_s, resident_bytes()) for one in streamed(model, Waiting(samples, seconds), language)]
     first = max(rss for heard_s, rss in held if heard_s <= seconds / 6)
     return {
         "duration_s": seconds,
@@ -227,12 +225,12 @@ def page(results: dict[str, Any]) -> str:
             )
     if "soak" in results:
         one = results["soak"]
-        lines += [
-            "",
+        lines.append("")
+        lines.append(
             f"Memory over {one['duration_s'] / 60:.0f} minutes of the recording, repeated and taken as fast as it goes "
             f"({one['wall_s']:.0f} s): peak RSS {one['peak_rss_bytes_of_first_sixth'] / 1e6:.1f} MB in the first sixth, "
-            f"{one['peak_rss_bytes'] / 1e6:.1f} MB in all, {one['rss_bytes_at_the_end'] / 1e6:.1f} MB at the end.",
-        ]
+            f"{one['peak_rss_bytes'] / 1e6:.1f} MB in all, {one['rss_bytes_at_the_end'] / 1e6:.1f} MB at the end."
+        )
     return "\n".join(lines) + "\n"
 
 
