@@ -34,7 +34,7 @@ def stdin():
     usual, (reading, writing) = os.dup(0), os.pipe()
     os.dup2(reading, 0)
     os.close(reading)
-    with open(writing, "wb") as file:
+    with os.fdopen(writing, "wb") as file:
         yield file
     os.dup2(usual, 0)
     os.close(usual)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -129,7 +130,7 @@ def test_every_word_is_committed_once_and_in_order(gaps, arriving):
 
 
 def test_speech_without_a_pause_keeps_the_clip_short_and_the_delay_bounded():
-    speech = spoken([0.2] * 400)  # over three minutes
+    speech = spoken([0.2] * 200)
     model = Model(speech)
     found = stream(speech, model)
     check(speech, model, found)
@@ -140,7 +141,7 @@ def test_speech_without_a_pause_keeps_the_clip_short_and_the_delay_bounded():
 
 
 def test_what_was_dropped_becomes_context_of_bounded_length():
-    speech = spoken([0.2] * 700)
+    speech = spoken([0.2] * 500)
     model = Model(speech)
     stream(speech, model)
     _, last = model.heard[-1]
@@ -242,3 +243,36 @@ def test_a_stream_that_breaks_commits_what_was_heard_and_then_says_so():
     with pytest.raises(AudioError, match="gone"):
         hear()
     assert len(heard) == sum(end <= 9.0 for _, end in speech.words)
+
+
+class Endless:
+    """Speech without a pause, made as it is taken."""
+
+    def __init__(self, seconds) -> None:
+        self._place, self._end = 0, seconds * RATE
+
+    def take(self, least, most):
+        n = min(least, most, self._end - self._place)
+        self._place += n
+        return np.arange(self._place - n + 1, self._place + 1, dtype=np.float32)
+
+
+def peak_bytes(seconds):
+    """Memory that streaming takes at most, apart from what came before."""
+
+    class Forgetful(Model):
+        def transcribe(self, samples, options):
+            self.heard.clear()
+            return super().transcribe(samples, options)
+
+    model = Forgetful(Speech(np.zeros(0), [(0.5 * i + 0.2, 0.5 * i + 0.5) for i in range(2 * seconds)]))
+    tracemalloc.start()
+    for _ in transcribe_stream(model, Endless(seconds), detector=Detector(), rules=RULES, pace=Pace(step_s=4.0)):
+        pass
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+def test_a_long_stream_takes_no_more_memory_than_a_short_one():
+    assert peak_bytes(240) < 1.05 * peak_bytes(60)
