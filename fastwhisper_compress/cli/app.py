@@ -25,6 +25,8 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:
             kept = ctx.invoked_subcommand in ("run", "eval")
             hint = "; what is finished is kept, run the same command to go on" if kept else ""
+            if ctx.invoked_subcommand == "transcribe":
+                hint = "; with --out, what is finished is kept: add --resume to go on"
             typer.echo(f"interrupted{hint}", err=True)
             raise typer.Exit(130) from None
         except BrokenPipeError:  # whoever reads our output has seen enough, as `head` does
@@ -46,11 +48,13 @@ class Backend(StrEnum):
     OPENVINO = "openvino"
 
 
-class Task(StrEnum):
-    """What is written down."""
-
-    TRANSCRIBE = "transcribe"
-    TRANSLATE = "translate"
+def _batch_size(text: str) -> int | str:
+    """Read a number of clips, or ``auto``."""
+    if text == "auto":
+        return text
+    if text.isascii() and text.isdigit() and int(text) >= 1:
+        return int(text)
+    raise typer.BadParameter(f"{text!r} is neither a whole number from 1 on nor auto")
 
 
 app = typer.Typer(
@@ -75,7 +79,12 @@ OwnProvider = Annotated[Provider | None, typer.Option(help="What it was written 
 OwnBackend = Annotated[Backend, typer.Option("--backend", help="What runs the encoder; openvino is an extra.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores by default.")]
 BatchSize = Annotated[
-    int | None, typer.Option(min=1, help="Clips to transcribe together; by default what the recipe says.")
+    Any,  # int, "auto" or None: typer knows no unions
+    typer.Option(
+        parser=_batch_size,
+        metavar="N|auto",
+        help="Clips to transcribe together, auto: what fits into free memory; by default what the recipe says.",
+    ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N utterances; marks results not comparable.")]
 
