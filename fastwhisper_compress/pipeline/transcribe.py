@@ -21,11 +21,12 @@ from fastwhisper_compress.runtime.audio_blocks import open_audio
 from fastwhisper_compress.runtime.manifest import BatchSize, Manifest, read_manifest
 from fastwhisper_compress.runtime.options import Options
 from fastwhisper_compress.runtime.transcriber import Transcriber
+from fastwhisper_compress.transcription.in_sequence import transcribe_in_sequence
 from fastwhisper_compress.transcription.journal import Journal, Task, fingerprint, open_journal
-from fastwhisper_compress.transcription.packed import Event, transcribe_packed
+from fastwhisper_compress.transcription.packed import transcribe_packed
 from fastwhisper_compress.transcription.recording import Recording, joined
 from fastwhisper_compress.transcription.vad import SpeechDetector
-from fastwhisper_compress.transcription.work import End, Part, Reading
+from fastwhisper_compress.transcription.work import End, Event, Part, Reading
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,11 @@ def transcribe_files(
         model.transcribe_batch([], options)  # says now what it cannot do, not after an hour
         with ExitStack() as stack:
             journal = None
+            together = batch_size if job.mode == "packed" else 1
             if job.outputs is not None:
                 path = job.outputs.journal(job.files)
                 journal = stack.enter_context(
-                    open_journal(path, _task(job, facts), resume=job.resume, together=batch_size)
+                    open_journal(path, _task(job, facts), resume=job.resume, together=together)
                 )
             readings = [
                 Reading(file, index) if journal is None else journal.reading(index, file)
@@ -169,6 +171,8 @@ def _facts(job: Job) -> dict[str, Any]:
 def _events(
     job: Job, model: Transcriber, readings: Sequence[Reading], options: Options, batch_size: int, tell: Tell
 ) -> Iterator[Event]:
+    if job.mode == "sequential":
+        return transcribe_in_sequence(model, readings, options)
     return transcribe_packed(
         model,
         readings,

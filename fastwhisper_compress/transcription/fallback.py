@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from fastwhisper_compress.runtime.audio import SAMPLE_RATE
 from fastwhisper_compress.runtime.batching import Clip, Model
-from fastwhisper_compress.runtime.transcript import LEAST_MEAN_LOGPROB, MOST_COMPRESSION, Transcript, compression
+from fastwhisper_compress.runtime.transcript import (
+    LEAST_MEAN_LOGPROB,
+    MOST_COMPRESSION,
+    Segment,
+    Transcript,
+    Word,
+    compression,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +83,7 @@ def heard_to_the_end(model: Listener, clip: Clip, found: Transcript) -> Transcri
         if rest.size < _LEAST_UNHEARD_S * SAMPLE_RATE:
             break
         more = heard_again(model, Clip(rest, options), model.transcribe(rest, replace(options, no_speech=True)))
-        if not more.segments or (more.no_speech_prob or 0) > MOST_NO_SPEECH:
+        if not more.segments or not more.segments[-1].end_s or (more.no_speech_prob or 0) > MOST_NO_SPEECH:
             break
         found = _continued(found, more, begin_s)
     return found
@@ -87,9 +94,18 @@ def _continued(found: Transcript, more: Transcript, begin_s: float) -> Transcrip
         found,
         text=f"{found.text} {more.text}",
         tokens=found.tokens + more.tokens,
-        segments=found.segments + tuple(one.moved(begin_s) for one in more.segments),
-        words=found.words + tuple(one.moved(begin_s) for one in more.words),
+        segments=found.segments + tuple(_moved(one, begin_s) for one in more.segments),
+        words=found.words + tuple(_moved_word(one, begin_s) for one in more.words),
     )
+
+
+def _moved(segment: Segment, by_s: float) -> Segment:
+    words = tuple(_moved_word(word, by_s) for word in segment.words)
+    return replace(segment, start_s=by_s + segment.start_s, end_s=by_s + segment.end_s, words=words)
+
+
+def _moved_word(word: Word, by_s: float) -> Word:
+    return replace(word, start_s=by_s + word.start_s, end_s=by_s + word.end_s)
 
 
 def _wrong(found: Transcript) -> bool:

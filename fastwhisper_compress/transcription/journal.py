@@ -87,7 +87,7 @@ class Journal:
             return Reading(file, index, end=self.ends.get(index))
         last = parts[-1]
         windows = sum(part.chapter_s == last.chapter_s for part in parts)
-        return Reading(file, index, Place(last.chapter_s, windows), last.language, self.ends.get(index))
+        return Reading(file, index, Place(last.chapter_s, windows), last, self.ends.get(index))
 
     def remove(self) -> None:
         """Delete it: the work is done."""

@@ -14,14 +14,10 @@ from fastwhisper_compress.runtime.transcript import Segment, Transcript
 from fastwhisper_compress.transcription.fallback import Listener, heard_again, heard_to_the_end
 from fastwhisper_compress.transcription.placing import placed
 from fastwhisper_compress.transcription.reading import Stretch, read_windows
-from fastwhisper_compress.transcription.work import End, Part, Reading
+from fastwhisper_compress.transcription.work import End, Event, Part, Reading
 
 if TYPE_CHECKING:
     from fastwhisper_compress.transcription.vad import SpeechDetector
-
-Event = tuple[Reading, Part | End | FastWhisperError]
-"""What has become of a file: a part of it was heard, it has ended, or it cannot be read (on)."""
-
 
 Waiting = tuple[Reading, Stretch | End | FastWhisperError]
 
@@ -110,7 +106,7 @@ def _with_language(
     if reading.end is not None:
         yield reading.end, None
         return
-    language = options.language or reading.language
+    language = options.language or (None if reading.last is None else reading.last.language)
     first: Stretch | None = None
     for found in read_windows(reading.file, detector, reading.place):
         if isinstance(found, Stretch) and language is None:

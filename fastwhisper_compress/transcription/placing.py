@@ -30,8 +30,7 @@ def placed(window: Window, segments: Sequence[Segment]) -> Iterator[Segment]:
     """Say when in the recording the segments of a window were said.
 
     The model does not know that silence was left out, so a segment may hold speech from both sides of it. Where the times
-    of its words are known, such a segment is split, and its first part keeps the tokens; else it stands where most of it
-    was heard.
+    of its words are known, such a segment is split; else it stands where most of it was heard.
 
     Args:
         window: What the model has heard.
@@ -46,11 +45,11 @@ def placed(window: Window, segments: Sequence[Segment]) -> Iterator[Segment]:
             (island, tuple(words))
             for island, words in groupby(segment.words, lambda word: _home(islands, word.start_s, word.end_s))
         ]
-        for number, (island, words) in enumerate(parts):
+        for island, words in parts:
             part = segment
             if len(parts) > 1:
                 text = "".join(word.text for word in words)
-                tokens = () if number else segment.tokens
+                tokens = tuple(token for word in words for token in word.tokens)
                 part = Segment(words[0].start_s, words[-1].end_s, text, tokens)
             yield _within(window, island, replace(part, words=words))
 

@@ -57,7 +57,7 @@ def read_windows(path: Path, detector: SpeechDetector | None, place: Place = BEG
     chapter_s, skipped = place.chapter_s, place.windows
     while True:
         with open_audio(path, start_s=chapter_s) as blocks:
-            chapter = _Chapter(blocks)
+            chapter = Counted(blocks)
             for number, window in enumerate(speech_windows(chapter, start_s=blocks.start_s, detector=detector)):
                 gaps = chapter.new_gaps()
                 if number >= skipped:
@@ -72,8 +72,8 @@ def read_windows(path: Path, detector: SpeechDetector | None, place: Place = BEG
             detector.finish()
 
 
-class _Chapter(Iterable["np.ndarray"]):
-    """Blocks, counted as they are read."""
+class Counted(Iterable["np.ndarray"]):
+    """Blocks of a recording, counted as they are read."""
 
     def __init__(self, blocks: AudioBlocks) -> None:
         self._blocks = blocks

@@ -50,7 +50,13 @@ def joined(gaps: Iterable[Gap]) -> tuple[Gap, ...]:
 def segment_to_json(segment: Segment) -> dict[str, Any]:
     """Return a segment as JSON values; ``words`` is there only if there are words."""
     words = [
-        {"word": one.text, "start": one.start_s, "end": one.end_s, "probability": one.probability}
+        {
+            "word": one.text,
+            "start": one.start_s,
+            "end": one.end_s,
+            "probability": one.probability,
+            "tokens": list(one.tokens),
+        }
         for one in segment.words
     ]
     found = {"start": segment.start_s, "end": segment.end_s, "text": segment.text, "tokens": list(segment.tokens)}
@@ -59,7 +65,10 @@ def segment_to_json(segment: Segment) -> dict[str, Any]:
 
 def segment_from_json(value: Mapping[str, Any]) -> Segment:
     """Return the segment that :func:`segment_to_json` wrote."""
-    words = (Word(one["word"], one["start"], one["end"], one["probability"]) for one in value.get("words", ()))
+    words = (
+        Word(one["word"], one["start"], one["end"], one["probability"], tuple(one["tokens"]))
+        for one in value.get("words", ())
+    )
     return Segment(value["start"], value["end"], value["text"], tuple(value["tokens"]), tuple(words))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastwhisper_compress.errors import FastWhisperError
 from fastwhisper_compress.runtime.audio_blocks import Gap
 from fastwhisper_compress.runtime.transcript import Segment
 from fastwhisper_compress.transcription.recording import (
@@ -66,6 +67,7 @@ class Part:
         expected: The language that the model was told; None where it was left to find it.
         segments: With times of the recording.
         gaps: What could not be decoded, found since the window before.
+        context: Tokens that the next window sees as its past, in sequential mode.
     """
 
     chapter_s: float
@@ -74,6 +76,7 @@ class Part:
     expected: str | None
     segments: tuple[Segment, ...]
     gaps: tuple[Gap, ...] = ()
+    context: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -84,6 +87,7 @@ class Part:
             "expected": self.expected,
             "segments": [segment_to_json(segment) for segment in self.segments],
             "gaps": [gap_to_json(gap) for gap in self.gaps],
+            "context": list(self.context),
         }
 
     @classmethod
@@ -91,7 +95,8 @@ class Part:
         """Return the part that :meth:`to_json` wrote."""
         segments = tuple(map(segment_from_json, value["segments"]))
         gaps = tuple(map(gap_from_json, value["gaps"]))
-        return cls(value["chapter_s"], value["end_s"], value["language"], value["expected"], segments, gaps)
+        known = (value["chapter_s"], value["end_s"], value["language"], value["expected"])
+        return cls(*known, segments, gaps, tuple(value["context"]))
 
 
 @dataclass(frozen=True)
@@ -101,13 +106,17 @@ class Reading:
     Attributes:
         file: The file.
         index: Which of the files of a command it is.
-        place: Where to begin.
-        language: What is spoken, if it is known by now.
+        place: Where to begin, in windows.
+        last: What was heard before that.
         end: Its end, if it was read to there.
     """
 
     file: Path
     index: int
     place: Place = BEGIN
-    language: str | None = None
+    last: Part | None = None
     end: End | None = None
+
+
+Event = tuple[Reading, Part | End | FastWhisperError]
+"""What has become of a file: a part of it was heard, it has ended, or it cannot be read (on)."""

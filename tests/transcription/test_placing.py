@@ -36,9 +36,9 @@ def test_times(start_s, end_s, expected):
 
 
 def test_with_words_a_segment_is_split_at_the_silence():
-    words = (Word(" one", 5, 6, 0.9), Word(" two", 6, 7.2, 0.9), Word(" three", 7.1, 8, 0.9))
-    first, second = placed(WINDOW, [Segment(5, 8, " one two three", (1, 2, 3), words)])
+    words = (Word(" one", 5, 6, 0.9, (1,)), Word(" two", 6, 7.2, 0.9, (2, 3)), Word(" three", 7.1, 8, 0.9, (4,)))
+    first, second = placed(WINDOW, [Segment(5, 8, " one two three", (1, 2, 3, 4), words)])
     assert (first.start_s, first.end_s, first.text, first.tokens) == (15.5, 17.5, " one two", (1, 2, 3))
     assert [(word.start_s, word.end_s) for word in first.words] == [(15.5, 16.5), (16.5, 17.5)]
-    assert (second.start_s, second.end_s, second.text, second.tokens) == (77.6, 78.5, " three", ())
+    assert (second.start_s, second.end_s, second.text, second.tokens) == (77.6, 78.5, " three", (4,))
     assert [(word.start_s, word.end_s) for word in second.words] == [(pytest.approx(77.6), 78.5)]
