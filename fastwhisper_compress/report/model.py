@@ -21,8 +21,8 @@ from pydantic import (
 )
 
 from fastwhisper_compress.errors import UsageError
+from fastwhisper_compress.files import write_text
 from fastwhisper_compress.report.batch_model import AutoBatch, Throughput
-from fastwhisper_compress.report.files import write_text
 from fastwhisper_compress.report.memory_model import MemoryTraceInfo, PredictedMemory, Record
 from fastwhisper_compress.report.text import encodable
 

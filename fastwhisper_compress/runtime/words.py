@@ -30,7 +30,7 @@ class _Spoken:
     """A word while its times are settled."""
 
     text: str
-    n_tokens: int
+    tokens: tuple[int, ...]
     start_s: float
     end_s: float
     probability: float
@@ -90,11 +90,14 @@ def align(
     rows, columns = cheapest_path(-heard)
     begins = np.minimum(columns[np.diff(rows, prepend=-1) > 0] * POSITION_S, length_s)
     ends = np.cumsum([piece.n_tokens for piece in pieces])
+    tokens = [token for segment in segments for token in segment.tokens]
     spoken = []
     for piece, last in zip(pieces, ends, strict=True):
         first = last - piece.n_tokens
         probability = float(probabilities[first:last].mean())
-        spoken.append(_Spoken(piece.text, piece.n_tokens, float(begins[first]), float(begins[last]), probability))
+        spoken.append(
+            _Spoken(piece.text, tuple(tokens[first:last]), float(begins[first]), float(begins[last]), probability)
+        )
     durations = [one.duration_s for one in spoken if one.duration_s]
     median_s = min(_MOST_MEDIAN_S, float(np.median(durations))) if durations else 0.0
     _cut_at_sentences(spoken, 2 * median_s)
@@ -128,14 +131,14 @@ def _with_punctuation(spoken: Sequence[_Spoken]) -> list[_Spoken]:
     for one in reversed(spoken):
         if opened and one.text.startswith(" ") and one.text.strip() in _OPENING:
             opened[-1].text = one.text + opened[-1].text
-            opened[-1].n_tokens += one.n_tokens
+            opened[-1].tokens = one.tokens + opened[-1].tokens
         else:
             opened.append(one)
     closed: list[_Spoken] = []
     for one in reversed(opened):
         if closed and not closed[-1].text.endswith(" ") and one.text in _CLOSING:
             closed[-1].text += one.text
-            closed[-1].n_tokens += one.n_tokens
+            closed[-1].tokens += one.tokens
         else:
             closed.append(one)
     return closed
@@ -152,7 +155,7 @@ def _in_segments(spoken: Sequence[_Spoken], segments: Sequence[Segment], median_
         own = []
         while rest and taken < last:
             own.append(rest.pop(0))
-            taken += own[-1].n_tokens
+            taken += len(own[-1].tokens)
         settled = _settled(segment, own, median_s, last_s) if own else segment
         last_s = settled.end_s
         found.append(settled)
@@ -179,5 +182,5 @@ def _settled(segment: Segment, own: Sequence[_Spoken], median_s: float, before_s
         first.start_s = max(first.start_s, min(first.end_s - median_s, segment.start_s))
     if last.start_s < segment.end_s < last.end_s - _OFF_S:
         last.end_s = min(last.end_s, max(last.start_s + median_s, segment.end_s))
-    words = tuple(Word(one.text, one.start_s, one.end_s, one.probability) for one in own)
+    words = tuple(Word(one.text, one.start_s, one.end_s, one.probability, one.tokens) for one in own)
     return replace(segment, start_s=first.start_s, end_s=last.end_s, words=words)

@@ -7,7 +7,7 @@ temperature; where moreover nobody seems to speak, the window is passed over.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,6 +29,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from fastwhisper_compress.runtime.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was heard in a window.
+
+    Attributes:
+        passed: Samples of the recording up to where the next window begins.
+        language: What is spoken.
+        segments: With times of the recording.
+        context: Tokens that the next window sees as its past.
+    """
+
+    passed: int
+    language: str
+    segments: tuple[Segment, ...]
+    context: tuple[int, ...]
+
 
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _NO_SPEECH = 0.6  # a probability beyond it, with an improbable text, is of silence
@@ -55,6 +73,33 @@ def transcribe_sequentially(
     temperatures: Sequence[float] = TEMPERATURES,
     condition_on_previous: bool = True,
 ) -> Iterator[Segment]:
+    """Yield the segments of :func:`sequential_steps`, as soon as their window is done.
+
+    Args:
+        model: The loaded artifact.
+        blocks: The recording in order.
+        options: How to transcribe.
+        start_s: Where in the recording the blocks begin.
+        temperatures: What is tried in turn.
+        condition_on_previous: Whether a window sees the text before it.
+    """
+    passed = round(start_s * SAMPLE_RATE)
+    steps = sequential_steps(
+        model, blocks, options, passed=passed, temperatures=temperatures, condition_on_previous=condition_on_previous
+    )
+    for step in steps:
+        yield from step.segments
+
+
+def sequential_steps(
+    model: Listener,
+    blocks: Iterable[np.ndarray],
+    options: Options = DEFAULTS,
+    *,
+    passed: int = 0,
+    temperatures: Sequence[float] = TEMPERATURES,
+    condition_on_previous: bool = True,
+) -> Iterator[Step]:
     """Transcribe a recording of any length; of its audio at most 30 s and a block are in memory.
 
     Args:
@@ -62,12 +107,13 @@ def transcribe_sequentially(
         blocks: The recording in order, float32 (n,) at 16 kHz, read as it is needed.
         options: ``timestamps`` and ``no_speech`` are always on, ``temperature`` comes of ``temperatures``. Where no language
             is named, that of the first window is kept. ``previous`` is the context of the first window.
-        start_s: Where in the recording the blocks begin.
+        passed: Samples of the recording before the blocks.
         temperatures: What is tried in turn until a text is neither repetitive nor improbable; the last is taken as it is.
         condition_on_previous: Whether a window sees the text before it.
 
     Yields:
-        Segments, with times of the recording, as soon as their window is done.
+        Windows as soon as they are done, those without speech as well. Whoever goes on behind one gives its context as
+        ``previous``, its language and what it has passed.
 
     Raises:
         UsageError: A prefix was given, or the model cannot do what the options ask for.
@@ -83,25 +129,28 @@ def transcribe_sequentially(
     begin = model.manifest.decoding.timestamp_begin
     most_context = model.manifest.decoding.max_length
     options = replace(options, timestamps=True, no_speech=True)
-    audio = _Ahead(blocks)
+    audio = _Ahead(blocks, passed)
     while (window := audio.window()).size >= _FRAME:
-        at_s, length_s = start_s + audio.passed / SAMPLE_RATE, window.size / SAMPLE_RATE
+        at_s, length_s = audio.passed / SAMPLE_RATE, window.size / SAMPLE_RATE
         found = _heard(model, window, options, temperatures)
         options = replace(options, language=found.language)
         if _is_silent(found):
             audio.skip(window.size)
+            yield Step(audio.passed, found.language, (), options.previous)
             continue
         pieces, resume_s = _pieces(found.tokens, begin, length_s)
         audio.skip(window.size if resume_s is None else min(window.size, round(resume_s * SAMPLE_RATE)))
         context = list(options.previous)
         texts = iter(found.segments)
+        segments: list[Segment] = []
         for start, end, tokens in pieces:
             spoken = next(texts, None) if any(token < begin for token in tokens) else None
             if spoken is not None and start < end and spoken.text.strip():
                 context += tokens
-                yield _moved(spoken, at_s, min(start, length_s), min(end, length_s))
+                segments.append(_moved(spoken, at_s, min(start, length_s), min(end, length_s)))
         forget = not condition_on_previous or found.temperature > _WARM
         options = replace(options, previous=() if forget else tuple(context[-most_context:]))
+        yield Step(audio.passed, found.language, tuple(segments), options.previous)
 
 
 class _Ahead:
@@ -111,8 +160,8 @@ class _Ahead:
         passed: How many samples lie behind.
     """
 
-    def __init__(self, blocks: Iterable[np.ndarray]) -> None:
-        self.passed = 0
+    def __init__(self, blocks: Iterable[np.ndarray], passed: int) -> None:
+        self.passed = passed
         self._blocks = iter(blocks)
         self._held = np.zeros(0, np.float32)
 
