@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastwhisper_compress.errors import AudioError, BackendError
+from fastwhisper_compress.errors import AudioError, AudioTooLongError, BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,8 @@ def read_audio(path: Path | str, *, max_s: float | None = None) -> np.ndarray:
         float32 (n,), 16 kHz, mono.
 
     Raises:
-        AudioError: The file is missing, empty, too long, or not audio.
+        AudioError: The file is missing, empty, or not audio.
+        AudioTooLongError: It lasts longer than ``max_s``.
         BackendError: It needs PyAV, which is not installed.
     """
     path = Path(path)
@@ -112,8 +113,8 @@ def _decode_container(path: Path, max_s: float | None) -> tuple[np.ndarray, int]
     return np.concatenate(parts, axis=1).T[:longest], rate
 
 
-def _too_long(path: Path, max_s: float) -> AudioError:
-    return AudioError(f"lasts more than {max_s:g} s", place=str(path), remedy="cut it into shorter clips")
+def _too_long(path: Path, max_s: float) -> AudioTooLongError:
+    return AudioTooLongError(f"lasts more than {max_s:g} s", place=str(path), remedy="cut it into shorter clips")
 
 
 def _undecodable(path: Path, reason: str) -> AudioError:
