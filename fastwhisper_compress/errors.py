@@ -129,3 +129,7 @@ class OutOfMemoryError(ResourceError, MemoryError):
 
 class HubUnavailableError(ResourceError, ConnectionError):
     """The model or data hub is out of reach, or going there was forbidden."""
+
+
+class StalledError(ResourceError, TimeoutError):
+    """A stream that is still open, but from which nothing has come for too long."""

@@ -28,11 +28,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "emit": BASE | {"recipe", "checkpoint"},
     "passes": BASE | {"recipe", "checkpoint", "emit"},
     "runtime": {"errors"},
-    "evaluation": BASE | {"runtime", "nvml"},
+    "transcription": BASE | {"runtime"},
+    "evaluation": BASE | {"runtime", "transcription", "nvml"},
     # What fits is told from dimensions and a recipe, before anything is loaded.
     "memory": BASE | {"recipe", "checkpoint", "emit", "passes", "nvml"},
-    "report": BASE | {"recipe", "checkpoint", "emit", "passes", "runtime", "evaluation", "memory"},
-    "pipeline": BASE | {"recipe", "checkpoint", "emit", "passes", "runtime", "evaluation", "memory", "report", "nvml"},
+    "report": BASE | {"recipe", "checkpoint", "emit", "passes", "runtime", "transcription", "evaluation", "memory"},
+    "pipeline": BASE
+    | {"recipe", "checkpoint", "emit", "passes", "runtime", "transcription", "evaluation", "memory", "report", "nvml"},
 }
 MAY_IMPORT |= {
     "doctor": BASE | {"checkpoint", "runtime", "pipeline"},
