@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from fastwhisper_compress.evaluation.timeline import Timeline, TimedText, timed_units
+from fastwhisper_compress.evaluation.timeline import TimedText, Timeline, timed_units
 from fastwhisper_compress.evaluation.wer import Chunk, align, joined, normalise, units
 
 if TYPE_CHECKING:

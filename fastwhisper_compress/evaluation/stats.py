@@ -202,9 +202,7 @@ def _unchanged(n: int, n_transcripts_differ: int | None, unit: str) -> str:
         n_transcripts_differ, f": {n_transcripts_differ} transcripts differ, none in its number of errors"
     )
     unseen = 100 * (1 - (1 - CONFIDENCE) ** (1 / n))
-    return (
-        f"no difference seen in {_units(n, unit)}{detail}; a change in fewer than {unseen:.1f} % of speech may be unseen"
-    )
+    return f"no difference seen in {_units(n, unit)}{detail}; a change in fewer than {unseen:.1f} % of speech may be unseen"
 
 
 def _changed(point: str, interval: Interval | None, by_speaker: Interval | None, n_speakers: int | None) -> str:

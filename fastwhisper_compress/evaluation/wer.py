@@ -151,9 +151,7 @@ def joined(parts: Sequence[str], language: str) -> str:
 def align(reference: Sequence[str], hypothesis: Sequence[str], language: str) -> list[Chunk]:
     """Align two sequences of units at the least number of edits."""
     output = _process([(joined(reference, language), joined(hypothesis, language))], language)
-    return [
-        Chunk(c.type, c.ref_start_idx, c.ref_end_idx, c.hyp_start_idx, c.hyp_end_idx) for c in output.alignments[0]
-    ]
+    return [Chunk(c.type, c.ref_start_idx, c.ref_end_idx, c.hyp_start_idx, c.hyp_end_idx) for c in output.alignments[0]]
 
 
 def has_repetition_loop(hypothesis: str, reference: str, language: str = "en") -> bool:
