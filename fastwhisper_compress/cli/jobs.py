@@ -129,7 +129,9 @@ def evaluate(
 def transcribe(
     artifact: Annotated[Path, typer.Argument(help="An artifact: the --out folder of a run.")],
     files: Annotated[list[Path], typer.Argument(help="Audio files of at most 30 s.")],
-    language: Annotated[str | None, typer.Option(help="Spoken language, such as de; English by default.")] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Spoken language, such as de; by default the model detects it.")
+    ] = None,
     task: Annotated[Task, typer.Option(help="translate writes English.")] = Task.TRANSCRIBE,
     provider: OwnProvider = None,
     backend: OwnBackend = Backend.ONNXRUNTIME,

@@ -14,7 +14,8 @@ from fastwhisper_compress.runtime import load_artifact
 from fastwhisper_compress.runtime.audio import MAX_CLIP_S, read_audio
 from fastwhisper_compress.runtime.batching import Clip, Heard, OnShrink, transcribe_all
 from fastwhisper_compress.runtime.manifest import read_manifest
-from fastwhisper_compress.runtime.transcriber import Transcript
+from fastwhisper_compress.runtime.options import Options
+from fastwhisper_compress.runtime.transcript import Transcript
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Job:
     Attributes:
         artifact: The ``--out`` folder of a run.
         files: Audio files of at most 30 s.
-        language: Code such as ``de``; None means English.
+        language: Code such as ``de``; None lets a multilingual model detect it.
         task: ``transcribe`` or ``translate``.
         provider: None takes what the artifact was written for.
         backend: What runs the encoder.
@@ -68,9 +69,10 @@ def transcribe_files(
         if trace:
             trace("idle")
             model.on_phase = trace
-        clips = (_read(file, job.language) for file in job.files)
+        options = Options(language=job.language, task=job.task)
+        clips = (_read(file, options) for file in job.files)
         size = job.batch_size or model.manifest.batch_size
-        heard = transcribe_all(model, clips, size, task=job.task, on_shrink=on_shrink)
+        heard = transcribe_all(model, clips, size, on_shrink=on_shrink)
         for file, found in zip(job.files, heard, strict=True):
             if isinstance(found, FastWhisperError):
                 found.place = found.place or str(file)
@@ -79,8 +81,8 @@ def transcribe_files(
         raise with_advice(error, job.artifact) from error
 
 
-def _read(file: Path, language: str | None) -> Clip | FastWhisperError:
+def _read(file: Path, options: Options) -> Clip | FastWhisperError:
     try:
-        return Clip(read_audio(file, max_s=MAX_CLIP_S), language)
+        return Clip(read_audio(file, max_s=MAX_CLIP_S), options)
     except (AudioError, BackendError) as error:  # BackendError: one format needs an optional package
         return error
