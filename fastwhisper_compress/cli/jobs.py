@@ -81,6 +81,7 @@ def evaluate(
     """Measure one artifact on a suite: error rate, speed, memory."""
     from fastwhisper_compress import console
     from fastwhisper_compress.evaluation.suite import load_suite
+    from fastwhisper_compress.pipeline.auto_batch import settle_batch
     from fastwhisper_compress.pipeline.run import evaluate as evaluate_artifact
     from fastwhisper_compress.pipeline.store import Store
     from fastwhisper_compress.resources import cache_dir
@@ -89,6 +90,9 @@ def evaluate(
     manifest = read_manifest(artifact, provider)
     with console.progress() as report:
         loaded = load_suite(suite, limit=limit, offline=offline)
+        settled, auto_batch = settle_batch(
+            batch_size or manifest.batch_size, [artifact], threads=threads, tell=lambda what: report(what, 0, 1)
+        )
         found = evaluate_artifact(
             Store(cache_dir() / "stages"),
             artifact,
@@ -96,7 +100,7 @@ def evaluate(
             report,
             provider=manifest.provider,
             threads=threads,
-            batch_size=batch_size or manifest.batch_size,
+            batch_size=settled,
             backend=backend,
         )
     parts: dict[str, Any] = {
@@ -104,6 +108,7 @@ def evaluate(
         "suite": loaded.name,
         "limit": limit,
         "backend": backend,
+        "auto_batch": None if auto_batch is None else auto_batch.to_json(),
         **found.to_json(),
     }
     if as_json:
@@ -157,7 +162,9 @@ def transcribe(
     job = Job(artifact, files, language, task, provider, backend, threads, batch_size)
     rows: list[dict[str, Any]] = []
     failures: list[FastWhisperError] = []
-    for file, found in transcribe_files(job, on_shrink=tell, trace=trace):
+    for file, found in transcribe_files(
+        job, on_shrink=tell, on_auto=lambda what: typer.echo(what, err=True), trace=trace
+    ):
         if isinstance(found, FastWhisperError):
             failures.append(found)
             typer.echo(f"error: {found}", err=True)

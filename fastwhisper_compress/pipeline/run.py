@@ -18,7 +18,9 @@ from fastwhisper_compress.errors import OutOfMemoryError
 from fastwhisper_compress.evaluation.measure import Evaluation, compare, measure, restore
 from fastwhisper_compress.evaluation.result import offload_price
 from fastwhisper_compress.evaluation.suite import Suite, list_suites, load_suite
+from fastwhisper_compress.memory.auto_batch import BatchChoice
 from fastwhisper_compress.pipeline.advice import shrunk, with_advice
+from fastwhisper_compress.pipeline.auto_batch import settle_batch
 from fastwhisper_compress.pipeline.build import Builder, Order, Report, artifact_part, check_files, public_id
 from fastwhisper_compress.pipeline.calibrate import check_disjoint
 from fastwhisper_compress.pipeline.gates import load_gates
@@ -119,6 +121,10 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
     for side, builder, order in zip(_SIDES, builders, orders, strict=True):
         with clock.step(f"build {side}"):
             folders.append(builder.build(order, folders[0] if folders and order != orders[0] else None))
+    # One batch for both sides: their speeds are compared.
+    batch_size, auto_batch = settle_batch(
+        recipe.batch_size, folders, threads=recipe.threads, tell=lambda what: report(what, 0, 1)
+    )
     for side, folder in zip(_SIDES, folders, strict=True):
         with clock.step(f"evaluate {side}"):
             tell = _on(side, report)
@@ -130,7 +136,7 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
                     tell,
                     provider=recipe.provider,
                     threads=recipe.threads,
-                    batch_size=recipe.batch_size,
+                    batch_size=batch_size,
                 )
             )
     price = None
@@ -143,7 +149,7 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
                 _on("without offload", report),
                 provider=recipe.provider,
                 threads=recipe.threads,
-                batch_size=recipe.batch_size,
+                batch_size=batch_size,
                 offload="none",
             )
         price = offload_price(plain, evaluations[1], recipe.offload)
@@ -157,6 +163,7 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
         folders=folders,
         evaluations=evaluations,
         price=price,
+        auto_batch=auto_batch,
         seconds=clock.seconds,
     )
     report("write report", 0, 1)
@@ -298,6 +305,7 @@ def _results(
     folders: Sequence[Path],
     evaluations: Sequence[Evaluation],
     price: dict[str, Any] | None,
+    auto_batch: BatchChoice | None,
     seconds: dict[str, float],
 ) -> Results:
     recipe = loaded.recipe
@@ -347,6 +355,7 @@ def _results(
             "candidate": sides[1],
             "delta": compare(evaluations[0], evaluations[1], seed=recipe.seed) | saved,
             "offload": price,
+            "auto_batch": None if auto_batch is None else auto_batch.to_json(),
             "environment": environment(recipe.threads),
             "verdict": "",
             "timings_s": seconds,

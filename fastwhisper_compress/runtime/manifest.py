@@ -21,6 +21,9 @@ _OFFLOADS = ("none", "phase", "layers")
 Offload = Literal["none", "phase", "layers"]
 """What leaves memory while it is not needed: nothing, encoder or decoder in turn, or every layer but the one at work."""
 
+BatchSize = int | Literal["auto"]
+"""How many clips are decoded together; ``auto`` is what fits into the memory that is free when a job begins."""
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -96,7 +99,7 @@ class Manifest:
     graphs: dict[str, Path]
     decoding: Decoding
     encoder_context: EncoderContext
-    batch_size: int
+    batch_size: BatchSize
     offload: Offload
     kernels: frozenset[str]
     layers: Layers | None
@@ -150,7 +153,7 @@ def read_manifest(folder: Path, provider: str | None = None) -> Manifest:
         )
         graphs = {name: _inside(folder, str(raw["graphs"][name])) for name in _GRAPHS}
         context = EncoderContext(_optional_margin(raw["encoder_context"]["margin_s"]))
-        batch_size, offload = _at_least_one(raw["batch_size"]), _offload(raw["offload"])
+        batch_size, offload = _batch_size(raw["batch_size"]), _offload(raw["offload"])
         kernels = frozenset(str(module["kernel"]) for module in raw["modules"])
         layers = None if raw["layers"] is None else read_layers(raw["layers"], partial(_inside, folder))
         written_for = str(raw["provider"])
@@ -177,7 +180,9 @@ def _count(value: Any) -> int:
     return value
 
 
-def _at_least_one(value: Any) -> int:
+def _batch_size(value: Any) -> BatchSize:
+    if value == "auto":
+        return "auto"
     if _count(value) == 0:
         raise ValueError("0 is no number of clips")
     return int(value)
