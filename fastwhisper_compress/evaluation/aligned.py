@@ -5,15 +5,44 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from fastwhisper_compress.evaluation.timeline import TimedText, Timeline, timed_units
-from fastwhisper_compress.evaluation.wer import Chunk, align, joined, normalise, units
-
-if TYPE_CHECKING:
-    from fastwhisper_compress.evaluation.result import Row
+from fastwhisper_compress.evaluation.wer import Chunk, Counts, align, joined, normalise, units
 
 PAIRED = frozenset({"equal", "substitute"})
+
+
+class Scored(Protocol):
+    """What is read of a row; a report has rows of its own."""
+
+    @property
+    def id(self) -> str:
+        """The utterance."""
+
+    @property
+    def text(self) -> str:
+        """What was heard."""
+
+    @property
+    def reference(self) -> str:
+        """What was said."""
+
+    @property
+    def speaker(self) -> str | None:
+        """Who spoke, if it is known."""
+
+    @property
+    def error(self) -> str | None:
+        """Why nothing was heard."""
+
+    @property
+    def counts(self) -> Counts:
+        """Edit counts."""
+
+    @property
+    def timeline(self) -> Timeline | None:
+        """When what was heard, of a recording."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +91,7 @@ class Aligned:
         return joined(self.reference[start:end], self.language)
 
 
-def aligned(row: Row, language: str) -> Aligned:
+def aligned(row: Scored, language: str) -> Aligned:
     """Align a row with its reference; one without a timeline (audio that failed) heard nothing."""
     timeline = row.timeline or Timeline((), ())
     reference = units(normalise(row.reference, language), language)

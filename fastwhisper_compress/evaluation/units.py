@@ -15,13 +15,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
-from fastwhisper_compress.evaluation.aligned import Aligned, aligned
+from fastwhisper_compress.evaluation.aligned import Aligned, Scored, aligned
+from fastwhisper_compress.evaluation.timeline import Span
 from fastwhisper_compress.evaluation.wer import Counts, joined
-
-if TYPE_CHECKING:
-    from fastwhisper_compress.evaluation.result import Row
 
 
 @dataclass(frozen=True)
@@ -29,9 +26,11 @@ class Unit:
     """What one model made of one unit.
 
     Attributes:
-        id: The utterance, and for a window its times in the recording.
+        id: The utterance.
         speaker: Of the utterance.
         reference, text: Raw for a clip, normalised for a window, which has no raw reference of its own.
+        error: Why nothing was heard.
+        span_s: Of a window: where in the recording it is.
     """
 
     id: str
@@ -40,6 +39,7 @@ class Unit:
     text: str
     counts: Counts
     error: str | None = None
+    span_s: Span | None = None
 
 
 @dataclass
@@ -54,7 +54,7 @@ class _Part:
         return Counts(ops.count("equal"), ops.count("substitute"), ops.count("delete"), ops.count("insert"))
 
 
-def paired_units(baseline: Sequence[Row], candidate: Sequence[Row], language: str) -> list[tuple[Unit, Unit]]:
+def paired_units(baseline: Sequence[Scored], candidate: Sequence[Scored], language: str) -> list[tuple[Unit, Unit]]:
     """Pair what two models made of the same utterances; recordings fall into their windows."""
     found: list[tuple[Unit, Unit]] = []
     for pair in zip(baseline, candidate, strict=True):
@@ -65,38 +65,29 @@ def paired_units(baseline: Sequence[Row], candidate: Sequence[Row], language: st
     return found
 
 
-def unit_name(rows: Sequence[Row]) -> str:
+def unit_name(rows: Sequence[Scored]) -> str:
     """Say what is paired: ``utterance``, ``window``, or ``utterance or window`` where a suite holds both."""
     recordings = [row.timeline is not None for row in rows]
     return "window" if all(recordings) else "utterance or window" if any(recordings) else "utterance"
 
 
-def clock(seconds: float) -> str:
-    """A time in a recording, to the tenth: ``2:05.3``, ``1:02:05.3``."""
-    tenths = round(10 * seconds)
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    tail = f"{rest // 10:02d}.{rest % 10}"
-    return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"
-
-
-def _whole(row: Row) -> Unit:
+def _whole(row: Scored) -> Unit:
     return Unit(row.id, row.speaker, row.reference, row.text, row.counts, row.error)
 
 
-def _windows(before: Row, after: Row, language: str) -> list[tuple[Unit, Unit]]:
+def _windows(before: Scored, after: Scored, language: str) -> list[tuple[Unit, Unit]]:
     sides = [aligned(row, language) for row in (before, after)]
     owners = _owners(sides[0])
     parts = [_parts(side, owners) for side in sides]
     spans = sides[0].timeline.spans or sides[1].timeline.spans
     found = []
     for number in sorted(parts[0].keys() | parts[1].keys()):
-        name = f"{before.id} {clock(spans[number][0])} to {clock(spans[number][1])}" if spans else before.id
+        span = spans[number] if spans else None
         pair = []
         for row, of in zip((before, after), parts, strict=True):
             part = of.get(number, _Part())
             said, heard = joined(part.said, language), joined(part.heard, language)
-            pair.append(Unit(name, row.speaker, said, heard, part.counts, row.error))
+            pair.append(Unit(before.id, row.speaker, said, heard, part.counts, row.error, span))
         found.append((pair[0], pair[1]))
     return found
 
