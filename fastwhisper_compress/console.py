@@ -37,7 +37,9 @@ def progress() -> Iterator[Report]:
         TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    # Else what is printed meanwhile would go to the console, which is stderr, also where stdout is a file.
+    redirect = sys.stdout.isatty()
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=redirect) as bars:
         tasks: dict[str, TaskID] = {}
 
         def show(what: str, done: int, of: int) -> None:

@@ -25,6 +25,8 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:
             kept = ctx.invoked_subcommand in ("run", "eval")
             hint = "; what is finished is kept, run the same command to go on" if kept else ""
+            if ctx.invoked_subcommand == "transcribe":
+                hint = "; with --out, what is finished is kept: add --resume to go on"
             typer.echo(f"interrupted{hint}", err=True)
             raise typer.Exit(130) from None
         except BrokenPipeError:  # whoever reads our output has seen enough, as `head` does
@@ -44,13 +46,6 @@ class Backend(StrEnum):
 
     ONNXRUNTIME = "onnxruntime"
     OPENVINO = "openvino"
-
-
-class Task(StrEnum):
-    """What is written down."""
-
-    TRANSCRIBE = "transcribe"
-    TRANSLATE = "translate"
 
 
 def _batch_size(text: str) -> int | str:

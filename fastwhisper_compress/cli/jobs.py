@@ -1,4 +1,4 @@
-"""The commands that do the work: compress, measure, transcribe, compare."""
+"""The commands that do the work: compress, measure, compare."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ from fastwhisper_compress.cli.app import (
     OwnBackend,
     OwnProvider,
     Provider,
-    Task,
     Threads,
     app,
     setting,
 )
-from fastwhisper_compress.errors import FastWhisperError
 
 
 @app.command()
@@ -38,6 +36,9 @@ def run(
     provider: Annotated[Provider | None, typer.Option(help="Where the artifact is to run.")] = None,
     threads: Threads = None,
     batch_size: BatchSize = None,
+    batch_sweep: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="Measure speed and memory at these batch sizes too.")
+    ] = None,
     limit: Limit = None,
     offline: Offline = False,
     override: Override = None,
@@ -47,6 +48,7 @@ def run(
     from fastwhisper_compress import console
     from fastwhisper_compress.pipeline.run import Request
     from fastwhisper_compress.pipeline.run import run as run_recipe
+    from fastwhisper_compress.pipeline.sweep import parse_sizes
 
     named = {
         "model": model,
@@ -57,8 +59,9 @@ def run(
         "batch_size": batch_size,
     }
     overrides = [*(override or []), *(setting(key, value) for key, value in named.items() if value is not None)]
+    sizes = () if batch_sweep is None else parse_sizes(batch_sweep)
     with console.progress() as report:
-        folder, results = run_recipe(Request(recipe, tuple(overrides), out, limit, offline), report)
+        folder, results = run_recipe(Request(recipe, tuple(overrides), out, limit, offline, sizes), report)
     if as_json:
         typer.echo(json.dumps(results.to_json(), ensure_ascii=False))
         return
@@ -128,59 +131,6 @@ def evaluate(
         )
     for failure in figures["failed"]:
         typer.echo(f"failed: {failure['id']}: {failure['error']}", err=True)
-
-
-@app.command()
-def transcribe(
-    artifact: Annotated[Path, typer.Argument(help="An artifact: the --out folder of a run.")],
-    files: Annotated[list[Path], typer.Argument(help="Audio files of at most 30 s.")],
-    language: Annotated[
-        str | None, typer.Option(help="Spoken language, such as de; by default the model detects it.")
-    ] = None,
-    task: Annotated[Task, typer.Option(help="translate writes English.")] = Task.TRANSCRIBE,
-    provider: OwnProvider = None,
-    backend: OwnBackend = Backend.ONNXRUNTIME,
-    threads: Threads = None,
-    batch_size: BatchSize = None,
-    memory: Annotated[
-        bool, typer.Option("--memory", help="Show peak memory and time of each phase on stderr.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Transcribe audio files with an artifact."""
-    from fastwhisper_compress import console
-    from fastwhisper_compress.evaluation.memory_trace import MemoryTrace
-    from fastwhisper_compress.runtime.audio import SAMPLE_RATE
-
-    trace = MemoryTrace() if memory else None
-    from fastwhisper_compress.pipeline.advice import shrunk
-    from fastwhisper_compress.pipeline.transcribe import Job, transcribe_files
-
-    def tell(before: int, after: int) -> None:
-        typer.echo(shrunk(before, after), err=True)
-
-    job = Job(artifact, files, language, task, provider, backend, threads, batch_size)
-    rows: list[dict[str, Any]] = []
-    failures: list[FastWhisperError] = []
-    for file, found in transcribe_files(
-        job, on_shrink=tell, on_auto=lambda what: typer.echo(what, err=True), trace=trace
-    ):
-        if isinstance(found, FastWhisperError):
-            failures.append(found)
-            typer.echo(f"error: {found}", err=True)
-            continue
-        duration = round(found.clip.samples.size / SAMPLE_RATE, 3)
-        text, tokens = found.transcript.text, list(found.transcript.tokens)
-        rows.append({"file": str(file), "text": text, "tokens": tokens, "duration_s": duration})
-        if not as_json:
-            typer.echo(f"{file}: {text}" if len(files) > 1 else text)
-    traced = trace.finish() if trace else None
-    if as_json:
-        typer.echo(json.dumps({"files": rows, "memory": traced} if traced else rows, ensure_ascii=False))
-    elif traced:
-        typer.echo("\n".join(console.memory_lines(traced)), err=True)
-    if failures:
-        raise typer.Exit(failures[0].exit_code)
 
 
 @app.command()

@@ -1,21 +1,32 @@
-"""Transcribe files with an artifact: clips in batches, errors beside them, and memory by phase if that is asked for."""
+"""Transcribe recordings of any length with an artifact, into files if that is asked for, so that it can be gone on with."""
 
 from __future__ import annotations
 
+import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fastwhisper_compress.errors import AudioError, BackendError, FastWhisperError, OutOfMemoryError
 from fastwhisper_compress.evaluation.memory_probe import VideoMemory
 from fastwhisper_compress.evaluation.memory_trace import MemoryTrace
-from fastwhisper_compress.pipeline.advice import with_advice
+from fastwhisper_compress.pipeline.advice import shrunk, with_advice
+from fastwhisper_compress.pipeline.store import read_json
+from fastwhisper_compress.pipeline.transcripts import Outputs
 from fastwhisper_compress.runtime import load_artifact
-from fastwhisper_compress.runtime.audio import MAX_CLIP_S, read_audio
-from fastwhisper_compress.runtime.batching import Clip, Heard, OnShrink, transcribe_all
-from fastwhisper_compress.runtime.manifest import BatchSize, read_manifest
+from fastwhisper_compress.runtime.audio_blocks import open_audio
+from fastwhisper_compress.runtime.manifest import BatchSize, Manifest, read_manifest
 from fastwhisper_compress.runtime.options import Options
-from fastwhisper_compress.runtime.transcript import Transcript
+from fastwhisper_compress.runtime.transcriber import Transcriber
+from fastwhisper_compress.transcription.formats import Style
+from fastwhisper_compress.transcription.journal import Journal, Task, fingerprint, open_journal
+from fastwhisper_compress.transcription.packed import Event, transcribe_packed
+from fastwhisper_compress.transcription.recording import Recording, joined
+from fastwhisper_compress.transcription.vad import SpeechDetector
+from fastwhisper_compress.transcription.work import End, Part, Reading
 
 
 @dataclass(frozen=True)
@@ -24,49 +35,83 @@ class Job:
 
     Attributes:
         artifact: The ``--out`` folder of a run.
-        files: Audio files of at most 30 s.
-        language: Code such as ``de``; None lets a multilingual model detect it.
+        files: Recordings.
+        language: Code such as ``de``; None lets a multilingual model detect it, in each file.
         task: ``transcribe`` or ``translate``.
+        timestamps: ``none``, ``segment`` or ``word``.
+        mode: ``packed`` or ``sequential``.
+        vad: Whether silence is left out, in packed mode.
         provider: None takes what the artifact was written for.
         backend: What runs the encoder.
         threads: Of the CPU provider; None takes one a core.
-        batch_size: Clips decoded together, or ``auto``; None takes what the recipe said.
+        batch_size: Windows decoded together, or ``auto``; None takes what the recipe said.
+        outputs: Where transcripts are written; None writes none.
+        resume: Whether to go on with an interrupted transcription.
     """
 
     artifact: Path
     files: Sequence[Path]
     language: str | None = None
     task: str = "transcribe"
+    timestamps: str = "none"
+    mode: str = "packed"
+    vad: bool = True
     provider: str | None = None
     backend: str = "onnxruntime"
     threads: int | None = None
     batch_size: BatchSize | None = None
+    outputs: Outputs | None = None
+    resume: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a reader of a transcript should know of how it was made, as JSON values."""
+        model = read_json(self.artifact / "manifest.json")["model"]
+        return {
+            "model": model["id"],
+            "artifact": _digest(self.artifact),
+            "task": self.task,
+            "mode": self.mode,
+            "timestamps": self.timestamps,
+            "vad": self.vad and self.mode == "packed",
+        }
+
+
+@dataclass(frozen=True)
+class Tell:
+    """Whom to tell what.
+
+    Attributes:
+        note: Given a sentence: how large a batch ``auto`` has made, or that memory ran out.
+        heard: Given how many seconds of all the files are heard, and how many there are. None saves looking.
+    """
+
+    note: Callable[[str], None]
+    heard: Callable[[float, float], None] | None = None
 
 
 def transcribe_files(
-    job: Job, *, on_shrink: OnShrink, on_auto: Callable[[str], None], trace: MemoryTrace | None = None
-) -> Iterator[tuple[Path, Heard[Transcript] | FastWhisperError]]:
+    job: Job, style: Style, tell: Tell, *, trace: MemoryTrace | None = None
+) -> Iterator[tuple[Path, Recording | FastWhisperError]]:
     """Transcribe files in order.
 
     Args:
         job: What to do.
-        on_shrink: Told when memory ran out, and with how many clips it goes on.
-        on_auto: Told what ``auto`` came to, and why.
+        style: How transcripts are written.
+        tell: What happens on the way.
         trace: Follows memory by phase; started by the caller before anything was imported.
 
     Yields:
-        Each file with what was heard, or with the error that kept it from being heard.
+        Each file with its transcript, written if that was asked for, or with the error that kept it from being heard.
 
     Raises:
-        OutOfMemoryError: There is not enough memory for one clip.
+        OutOfMemoryError: There is not enough memory for one window.
+        OutputError: Transcripts cannot be written, or there is a journal that is not to be gone on with.
         FastWhisperError: The artifact cannot be loaded, or the language or task is none of its.
     """
+    if job.outputs is not None:
+        job.outputs.check(job.files)
     manifest = read_manifest(job.artifact, job.provider)
-    size = job.batch_size or manifest.batch_size
-    if size == "auto":  # the estimate is not imported for nothing: this process is measured
-        from fastwhisper_compress.pipeline.auto_batch import settle_batch
-
-        size, _ = settle_batch(size, [job.artifact], threads=job.threads, tell=on_auto)
+    batch_size = _settled(job, manifest, tell)
     if trace:
         if manifest.provider == "cuda":
             trace.video = VideoMemory()
@@ -76,19 +121,134 @@ def transcribe_files(
         if trace:
             trace("idle")
             model.on_phase = trace
-        options = Options(language=job.language, task=job.task)
-        clips = (_read(file, options) for file in job.files)
-        heard = transcribe_all(model, clips, size, on_shrink=on_shrink)
-        for file, found in zip(job.files, heard, strict=True):
-            if isinstance(found, FastWhisperError):
-                found.place = found.place or str(file)
-            yield file, found
+        options = _options(job, manifest)
+        model.transcribe_batch([], options)  # says now what it cannot do, not after an hour
+        with ExitStack() as stack:
+            journal = None
+            if job.outputs is not None:
+                path = job.outputs.journal(job.files)
+                journal = stack.enter_context(
+                    open_journal(path, _task(job), resume=job.resume, together=batch_size)
+                )
+            readings = [
+                Reading(file, index) if journal is None else journal.reading(index, file)
+                for index, file in enumerate(job.files)
+            ]
+            yield from _collected(job, _events(job, model, readings, options, batch_size, tell), journal, style, tell)
+            if journal is not None:
+                journal.remove()
     except OutOfMemoryError as error:
         raise with_advice(error, job.artifact) from error
 
 
-def _read(file: Path, options: Options) -> Clip | FastWhisperError:
+def _settled(job: Job, manifest: Manifest, tell: Tell) -> int:
+    size = job.batch_size or manifest.batch_size
+    if size == "auto":  # the estimate is not imported for nothing: this process is measured
+        from fastwhisper_compress.pipeline.auto_batch import settle_batch
+
+        size, _ = settle_batch(size, [job.artifact], threads=job.threads, tell=tell.note)
+    return size
+
+
+def _options(job: Job, manifest: Manifest) -> Options:
+    english_only = not manifest.decoding.languages
+    return Options(
+        language=job.language or ("en" if english_only else None),
+        task=job.task,
+        timestamps=job.timestamps != "none",
+        words=job.timestamps == "word",
+    )
+
+
+def _task(job: Job) -> Task:
+    facts = job.facts()
+    options = {name: facts[name] for name in ("task", "mode", "timestamps", "vad")}
+    options |= {"language": job.language, "backend": job.backend}
+    return Task([fingerprint(file) for file in job.files], facts["artifact"], options)
+
+
+def _digest(artifact: Path) -> str:
+    """Return what tells an artifact from others: its manifest lists the hashes of all its files."""
+    return "sha256:" + hashlib.sha256((artifact / "manifest.json").read_bytes()).hexdigest()
+
+
+def _events(
+    job: Job, model: Transcriber, readings: Sequence[Reading], options: Options, batch_size: int, tell: Tell
+) -> Iterator[Event]:
+    return transcribe_packed(
+        model,
+        readings,
+        options,
+        batch_size,
+        detector=SpeechDetector() if job.vad else None,
+        on_shrink=lambda before, after: tell.note(shrunk(before, after)),
+    )
+
+
+def _collected(
+    job: Job, events: Iterator[Event], journal: Journal | None, style: Style, tell: Tell
+) -> Iterator[tuple[Path, Recording | FastWhisperError]]:
+    """Gather the parts of each file, and write them when it has ended."""
+    parts: defaultdict[int, list[Part]] = defaultdict(list)
+    if journal is not None:
+        for index, known in journal.parts.items():
+            parts[index].extend(known)
+    progress = _Progress(job.files, tell)
+    failed: set[int] = set()
+    for reading, what in events:
+        index = reading.index
+        if isinstance(what, FastWhisperError):
+            if index not in failed:
+                failed.add(index)
+                yield reading.file, what
+            continue
+        if journal is not None and reading.end is None:
+            journal.add(index, what)
+        if isinstance(what, Part):
+            parts[index].append(what)
+            progress.at(index, what.end_s)
+            continue
+        progress.at(index, what.duration_s)
+        recording = _recording(reading.file, parts.pop(index, []), what, job.language)
+        if index in failed:
+            continue
+        if job.outputs is not None:
+            job.outputs.write(reading.file, recording, style)
+        yield reading.file, recording
+
+
+def _recording(file: Path, parts: Sequence[Part], end: End, language: str | None) -> Recording:
+    return Recording(
+        str(file),
+        parts[0].language if parts else language,
+        end.duration_s,
+        tuple(segment for part in parts for segment in part.segments),
+        joined(gap for part in (*parts, end) for gap in part.gaps),
+    )
+
+
+class _Progress:
+    """How much of all files is heard, in seconds."""
+
+    def __init__(self, files: Sequence[Path], tell: Tell) -> None:
+        self._heard = tell.heard
+        self._lengths_s = [] if tell.heard is None else [_length_s(file) for file in files]
+        self._done_s = [0.0] * len(files)
+
+    def at(self, index: int, seconds: float) -> None:
+        """Say how far a file is heard."""
+        if self._heard is None:
+            return
+        self._done_s[index] = seconds
+        # No header said how long it is, or one said too little.
+        self._lengths_s[index] = max(seconds, self._lengths_s[index])
+        self._heard(sum(self._done_s), sum(self._lengths_s))
+
+
+def _length_s(file: Path) -> float:
+    """Return how long a file claims to be; 0 where it does not say, or cannot be read: that will be told in its turn."""
     try:
-        return Clip(read_audio(file, max_s=MAX_CLIP_S), options)
-    except (AudioError, BackendError) as error:  # BackendError: one format needs an optional package
-        return error
+        with open_audio(file) as blocks:
+            return blocks.duration_s or 0.0
+    except (AudioError, BackendError):
+        return 0.0

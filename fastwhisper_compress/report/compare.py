@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastwhisper_compress.errors import OutputError, UsageError
-from fastwhisper_compress.report.files import write_text
+from fastwhisper_compress.files import write_text
 from fastwhisper_compress.report.format import count
 from fastwhisper_compress.report.model import RESULTS_FILE, Results
 from fastwhisper_compress.report.pareto import AXES, pareto_front

@@ -21,7 +21,8 @@ from pydantic import (
 )
 
 from fastwhisper_compress.errors import UsageError
-from fastwhisper_compress.report.files import write_text
+from fastwhisper_compress.files import write_text
+from fastwhisper_compress.report.batch_model import AutoBatch, Throughput
 from fastwhisper_compress.report.memory_model import MemoryTraceInfo, PredictedMemory, Record
 from fastwhisper_compress.report.recordings_model import Interval, Recordings, RecordingsDelta
 from fastwhisper_compress.report.text import encodable
@@ -284,15 +285,6 @@ class OffloadPrice(Record):
     n_utterances: NonNegativeInt
 
 
-class AutoBatch(Record):
-    """The batch that ``auto`` came to on this machine, and what was estimated."""
-
-    batch_size: PositiveInt
-    needed_bytes: NonNegativeInt
-    more_bytes: NonNegativeInt | None  # one clip more; None: more are not tried
-    free_bytes: NonNegativeInt
-
-
 class Environment(Record):
     """The machine and the packages."""
 
@@ -322,6 +314,7 @@ class Results(Record):
     delta: Delta
     offload: OffloadPrice | None = None  # None: the recipe keeps everything in memory
     auto_batch: AutoBatch | None = None  # None: a number was asked for
+    throughput: Throughput | None = None  # None: no sweep over batch sizes was asked for
     environment: Environment
     verdict: str
     timings_s: dict[str, float]

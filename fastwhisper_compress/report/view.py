@@ -25,6 +25,7 @@ from fastwhisper_compress.report.format import (
 from fastwhisper_compress.report.judge import SYNTHETIC, Mark, is_slower, marks, vram_saved_pct
 from fastwhisper_compress.report.memory_tables import MemorySection, memory_section
 from fastwhisper_compress.report.table import Table
+from fastwhisper_compress.report.throughput import throughput_table
 
 if TYPE_CHECKING:
     from fastwhisper_compress.report.model import Results
@@ -64,6 +65,7 @@ class View:
     gate: str
     evaluation: Table
     offload: Table | None
+    throughput: Table | None
     statistics: Table
     memory: MemorySection | None
     recordings: RecordingsSection | None
@@ -101,6 +103,7 @@ def build_view(results: Results, worst: Worst, recordings: RecordingsSection | N
         gate=seen.gate(results),
         evaluation=seen.evaluation(results, synthetic),
         offload=seen.offload(results, synthetic),
+        throughput=throughput_table(results, synthetic),
         statistics=seen.statistics(results, synthetic),
         memory=memory_section(results),
         recordings=recordings,
@@ -137,6 +140,8 @@ def reproduce(results: Results) -> str:
         words += ["-o", override]
     if suite.limit is not None:
         words += ["--limit", str(suite.limit)]
+    if results.throughput is not None:
+        words += ["--batch-sweep", ",".join(str(point.batch_size) for point in results.throughput.points)]
     return shlex.join(words)
 
 

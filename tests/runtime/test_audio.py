@@ -212,16 +212,7 @@ def test_samples_that_are_not_finite_are_refused(tmp_path, value):
     refused(tmp_path / "a.wav", "not finite")
 
 
-def _refuse_beyond_a_gibibyte(empty):
-    def empty_(shape, *args, **options):
-        if np.prod(shape, dtype=np.float64) > 2**30:
-            raise MemoryError
-        return empty(shape, *args, **options)
-
-    return empty_
-
-
-def test_a_header_that_lies_about_its_length_is_refused(tmp_path, monkeypatch):
+def test_a_header_that_lies_about_its_length_takes_no_memory(tmp_path):
     """STREAMINFO claims 2 ** 36 - 1 samples, 256 GiB."""
     path = tmp_path / "lie.flac"
     soundfile.write(path, tone(16_000), 16_000)
@@ -229,8 +220,7 @@ def test_a_header_that_lies_about_its_length_is_refused(tmp_path, monkeypatch):
     content[21] |= 0x0F
     content[22:26] = b"\xff" * 4
     path.write_bytes(content)
-    monkeypatch.setattr(np, "empty", _refuse_beyond_a_gibibyte(np.empty))  # as a machine without swap would
-    refused(path, "claims more samples than memory holds")
+    assert read_audio(path).size == 16_000
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.opus", "a.m4a", "a.webm"])

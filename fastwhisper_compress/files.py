@@ -1,4 +1,4 @@
-"""Whole-or-nothing writes: a report that is cut off by a crash must never look finished."""
+"""Whole-or-nothing writes: a report or a transcript that is cut off by a crash must never look finished."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def write_text(path: Path, text: str) -> Path:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
-            file.write(text.encode("utf-8", errors="backslashreplace"))  # a lone surrogate must not lose the report
+            file.write(text.encode("utf-8", errors="backslashreplace"))  # a lone surrogate must not lose the text
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp's 0600 would hide a report from the colleagues it is written for
+        temporary.chmod(0o644)  # mkstemp's 0600 would hide it from the colleagues it is written for
         temporary.replace(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -1,0 +1,125 @@
+"""Recordings in packed form: windows of speech, of one file after another, many at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fastwhisper_compress.errors import AudioError, BackendError, FastWhisperError
+from fastwhisper_compress.runtime.batching import Clip, OnShrink, transcribe_all
+from fastwhisper_compress.runtime.options import Options
+from fastwhisper_compress.runtime.transcript import Segment, Transcript
+from fastwhisper_compress.transcription.fallback import Listener, heard_again
+from fastwhisper_compress.transcription.placing import placed
+from fastwhisper_compress.transcription.reading import Stretch, read_windows
+from fastwhisper_compress.transcription.work import End, Part, Reading
+
+if TYPE_CHECKING:
+    from fastwhisper_compress.transcription.vad import SpeechDetector
+
+Event = tuple[Reading, Part | End | FastWhisperError]
+"""What has become of a file: a part of it was heard, it has ended, or it cannot be read (on)."""
+
+
+# Whisper writes these without spaces between words.
+_WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+
+
+def transcribe_packed(
+    model: Listener,
+    readings: Iterable[Reading],
+    options: Options,
+    batch_size: int,
+    *,
+    detector: SpeechDetector | None,
+    on_shrink: OnShrink,
+) -> Iterator[Event]:
+    """Transcribe files, window by window.
+
+    Windows of several files may be heard together. A window whose transcript is degenerate is heard again, alone, at
+    rising temperatures.
+
+    Args:
+        model: The loaded artifact.
+        readings: What to read; what was read to its end is handed on.
+        options: How to transcribe. A language that is not given is detected in the first window of each file.
+        batch_size: How many windows at a time, at most.
+        detector: Tells speech from silence, which is left out; None keeps everything.
+        on_shrink: Told of every halving of batches.
+
+    Yields:
+        Parts of files in order, and after those of each file its end, or the error that kept it from being read.
+
+    Raises:
+        OutOfMemoryError: There is not enough memory for one window.
+        UsageError: The model does not know the language or task.
+    """
+    waiting: deque[tuple[Reading, Stretch | End | FastWhisperError]] = deque()
+
+    def clips() -> Iterator[Clip]:
+        for reading in readings:
+            try:
+                for found, language in _with_language(model, reading, options, detector):
+                    waiting.append((reading, found))
+                    if isinstance(found, Stretch):
+                        yield Clip(found.window.samples, replace(options, language=language))
+            except (AudioError, BackendError) as error:
+                error.place = error.place or str(reading.file)
+                waiting.append((reading, error))
+
+    def told() -> Iterator[Event]:
+        while waiting and not isinstance(waiting[0][1], Stretch):
+            reading, what = waiting.popleft()
+            if not isinstance(what, Stretch):
+                yield reading, what
+
+    for heard in transcribe_all(model, clips(), batch_size, on_shrink=on_shrink):
+        yield from told()
+        reading, stretch = waiting.popleft()
+        assert isinstance(stretch, Stretch)
+        if isinstance(heard, FastWhisperError):
+            yield reading, heard
+        else:
+            yield reading, _part(stretch, heard.clip, heard_again(model, heard.clip, heard.transcript))
+        yield from told()
+    yield from told()
+
+
+def _with_language(
+    model: Listener, reading: Reading, options: Options, detector: SpeechDetector | None
+) -> Iterator[tuple[Stretch | End, str | None]]:
+    """Read a file, and say what language to expect: that of the first window, unless one was given.
+
+    Where there is but one window, None: the model then finds the language on the way, at hardly any cost.
+    """
+    if reading.end is not None:
+        yield reading.end, None
+        return
+    language = options.language or reading.language
+    first: Stretch | None = None
+    for found in read_windows(reading.file, detector, reading.place):
+        if isinstance(found, Stretch) and language is None:
+            if first is None:
+                first = found
+                continue
+            probabilities = model.detect_language(first.window.samples)
+            language = max(probabilities, key=probabilities.__getitem__)
+        if first is not None:
+            yield first, language
+            first = None
+        yield found, language
+
+
+def _part(stretch: Stretch, clip: Clip, heard: Transcript) -> Part:
+    window = stretch.window
+    if clip.options.timestamps or clip.options.words:
+        segments = tuple(placed(window, heard.segments))
+    elif heard.text:
+        text = heard.text if heard.language in _WITHOUT_SPACES else f" {heard.text}"
+        segments = (Segment(window.start_s, window.end_s, text, heard.tokens),)
+    else:
+        segments = ()
+    expected = clip.options.language
+    return Part(stretch.chapter_s, window.end_s, heard.language, expected, segments, stretch.gaps)
