@@ -60,12 +60,13 @@ def emit(checkpoint: Checkpoint, plan: Plan, folder: Path, *, layers: bool = Fal
     modules: list[Written] = []
     fusions: Counter[str] = Counter()
     with WeightFile(folder / WEIGHTS) as weights:
+        aligned = {layer for layer, _ in checkpoint.decoding.alignment_heads}
         graph = Graph("log_mel", weights)
         write_log_mel(graph, dims.n_mels, 2 * dims.n_audio_ctx)
         onnx.save(graph.model(), folder / GRAPHS["log_mel"])
         writers: dict[str, Callable[[Emitter], None]] = {
             "encoder": lambda e: write_encoder(e, dims),
-            "decoder": lambda e: write_decoder(e, dims),
+            "decoder": lambda e: write_decoder(e, dims, aligned),
         }
         for name, write in writers.items():
             emitter = Emitter(Graph(name, weights), checkpoint.tensors, plan, dims)

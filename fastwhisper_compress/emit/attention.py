@@ -104,12 +104,27 @@ def text_self_attention(
     return Stream(x, *branch), presents[0], presents[1]
 
 
-def cross_attention(e: Emitter, stream: Stream, path: str, then: str, *, audio: tuple[str, str]) -> Stream:
-    """Write the attention from text to audio, whose keys and values are (batch, heads, audio length, head_dim)."""
+def cross_attention(
+    e: Emitter, stream: Stream, path: str, then: str, *, audio: tuple[str, str], query: str | None = None
+) -> Stream:
+    """Write the attention from text to audio.
+
+    Args:
+        e: The emitter.
+        stream: The residual stream.
+        path: The layer.
+        then: The layer norm that follows.
+        audio: Keys and values, (batch, heads, audio length, head_dim) each.
+        query: The graph output that the queries are to be, (batch, tokens, heads * head_dim); None makes them none.
+    """
     key, value = audio
     name = f"{path}.encoder_attn"
     x, normed = normalise(e, stream, f"{name}_layer_norm")
     q = e.graph.cast(linear(e, normed, f"{name}.q_proj"), e.attention_type)
+    if query is not None:
+        width = e.heads(name) * e.dims.head_dim(name)
+        q = e.graph.rename(q, query)
+        e.graph.output(query, q, e.attention_type, ["batch", "tokens", width])
     mixed = _fused(e, [q, key, value], name) if e.fused(name) else _plain(e, name, q, key, value)
     return Stream(x, *project_out(e, mixed, f"{name}.out_proj", then))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from fastwhisper_compress.checkpoint.dims import Dims
 from fastwhisper_compress.emit.attention import cross_attention, text_past, text_self_attention
 from fastwhisper_compress.emit.blocks import Stream, normalise
@@ -12,13 +14,20 @@ from fastwhisper_compress.emit.feed_forward import mlp
 from fastwhisper_compress.emit.graph import FLOAT, INT32, INT64
 
 
-def write_decoder(e: Emitter, dims: Dims) -> None:
+def write_decoder(e: Emitter, dims: Dims, aligned: Collection[int] = ()) -> None:
     """Write the decoder graph.
+
+    Args:
+        e: The emitter.
+        dims: Dimensions.
+        aligned: Layers with heads that follow time. Their queries are outputs, for whoever wants to know when a word was
+            said; who does not fetch them pays nothing for them.
 
     Shapes: inputs ``input_ids`` int64 (batch, tokens), ``past_length`` int32 (1,), and for every layer i
     ``past_key.i``, ``past_value.i`` (batch, heads, n_text_ctx, head_dim), ``cross_key.i``, ``cross_value.i`` (batch,
     heads, audio length, head_dim); outputs ``logits`` float32 (batch, n_vocab) of the last token, and ``present_key.i``,
-    ``present_value.i`` like the past, which may be bound to the same buffers.
+    ``present_value.i`` like the past, which may be bound to the same buffers; for every aligned layer i
+    ``cross_query.i`` (batch, tokens, heads * head_dim), which meet ``cross_key.i``.
     """
     g = e.graph
     ids = g.input("input_ids", INT64, ["batch", "tokens"])
@@ -49,7 +58,8 @@ def write_decoder(e: Emitter, dims: Dims) -> None:
         heads = e.heads(f"{path}.self_attn")
         for name, present in ((f"present_key.{i}", key), (f"present_value.{i}", value)):
             g.output(name, present, e.attention_type, ["batch", heads, dims.n_text_ctx, dims.head_dim(path)])
-        stream = cross_attention(e, stream, path, f"{path}.final_layer_norm", audio=audio[i])
+        query = f"cross_query.{i}" if i in aligned else None
+        stream = cross_attention(e, stream, path, f"{path}.final_layer_norm", audio=audio[i], query=query)
         stream = mlp(e, stream, path, after)
 
     _, normed = normalise(e, _last_token(e, stream), "decoder.layer_norm")

@@ -80,6 +80,13 @@ class Graph:
             self.node("Identity", [value], name, f"{name}.identity", dtype=dtype)
         self._outputs.append(helper.make_tensor_value_info(name, dtype, list(shape)))
 
+    def rename(self, value: str, name: str) -> str:
+        """Give a value that no node has taken yet another name: under it, it is an output that costs no node."""
+        producer = next(node for node in reversed(self._nodes) if value in node.output)
+        producer.output[list(producer.output).index(value)] = name
+        self._types[name] = self._types.pop(value)
+        return name
+
     def node(
         self,
         op: str,

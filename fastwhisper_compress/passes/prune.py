@@ -7,6 +7,7 @@ the graph is smaller and faster (Michel et al. 2019, Are Sixteen Heads Really Be
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,19 +23,23 @@ def prune(checkpoint: Checkpoint, pass_: Prune, paths: Sequence[str]) -> tuple[C
         The new checkpoint, and in words how much was really removed.
     """
     changed: dict[str, np.ndarray] = {}
+    aligned = checkpoint.decoding.alignment_heads
     removed = total = 0
     for path in paths:
         if pass_.granularity == "unstructured":
             new, gone, of = _weights(checkpoint, path, pass_.amount)
         elif pass_.granularity == "heads":
-            new, gone, of = _heads(checkpoint, path, pass_.amount)
+            kept, of = _heads(checkpoint, path, pass_.amount)
+            new, gone = _without_heads(checkpoint, path, kept), of - len(kept)
+            aligned = _renumbered(aligned, path, kept)
         else:
             new, gone, of = _channels(checkpoint, path, pass_.amount)
         changed.update(new)
         removed, total = removed + gone, total + of
     what = {"unstructured": "weights set to zero (no byte saved)", "heads": "heads removed", "ffn": "channels removed"}
     note = f"{removed} of {total} {what[pass_.granularity]}, {removed / total:.1%}"
-    return checkpoint.with_tensors(changed), note
+    smaller = checkpoint.with_tensors(changed)
+    return replace(smaller, decoding=replace(smaller.decoding, alignment_heads=aligned)), note
 
 
 _Pruned = tuple[dict[str, np.ndarray], int, int]  # new tensors, removed, of
@@ -50,16 +55,30 @@ def _weights(checkpoint: Checkpoint, path: str, amount: float) -> _Pruned:
     return {name: pruned.reshape(weight.shape)}, count, weight.size
 
 
-def _heads(checkpoint: Checkpoint, path: str, amount: float) -> _Pruned:
-    """Remove heads from q, k, v (rows) and out (columns); at least one stays."""
+def _heads(checkpoint: Checkpoint, path: str, amount: float) -> tuple[np.ndarray, int]:
+    """Return which heads stay, in ascending order and at least one, and of how many."""
     tensors, dim = checkpoint.tensors, checkpoint.dims.head_dim(path)
-    rows = [f"{path}.{letter}_proj" for letter in "qkv"]
     heads = tensors[f"{path}.q_proj.weight"].shape[0] // dim
-    size = sum(_l1(tensors[f"{row}.weight"], axis=1) for row in rows) + _l1(tensors[f"{path}.out_proj.weight"], axis=0)
-    left = heads_left(heads, amount)
-    kept = _strongest(np.asarray(size).reshape(heads, dim).sum(axis=1), left)
-    places = (kept[:, None] * dim + np.arange(dim)).reshape(-1)
-    return _keep(checkpoint, rows, f"{path}.out_proj", places), heads - left, heads
+    size = _l1(tensors[f"{path}.out_proj.weight"], axis=0)
+    size = sum((_l1(tensors[f"{row}.weight"], axis=1) for row in _qkv(path)), size)
+    return _strongest(size.reshape(heads, dim).sum(axis=1), heads_left(heads, amount)), heads
+
+
+def _without_heads(checkpoint: Checkpoint, path: str, kept: np.ndarray) -> dict[str, np.ndarray]:
+    """Remove the other heads from q, k, v (rows) and out (columns)."""
+    dim = checkpoint.dims.head_dim(path)
+    return _keep(checkpoint, _qkv(path), f"{path}.out_proj", (kept[:, None] * dim + np.arange(dim)).reshape(-1))
+
+
+def _qkv(path: str) -> list[str]:
+    return [f"{path}.{letter}_proj" for letter in "qkv"]
+
+
+def _renumbered(pairs: tuple[tuple[int, int], ...], path: str, kept: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Return (decoder layer, head) pairs under the numbers that the attention at ``path`` now has for its heads."""
+    number = {int(old): new for new, old in enumerate(kept)}
+    here = [(layer, head, path == f"decoder.layers.{layer}.encoder_attn") for layer, head in pairs]
+    return tuple((layer, number[head] if own else head) for layer, head, own in here if not own or head in number)
 
 
 def _channels(checkpoint: Checkpoint, fc1: str, amount: float) -> _Pruned:

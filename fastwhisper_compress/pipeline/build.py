@@ -17,7 +17,7 @@ from fastwhisper_compress.emit.audit import audit
 from fastwhisper_compress.emit.precision import Plan, Provider
 from fastwhisper_compress.errors import ArtifactError
 from fastwhisper_compress.evaluation.suite import Suite
-from fastwhisper_compress.passes.apply import Applied, Compressed, apply, uncalibrated
+from fastwhisper_compress.passes.apply import Compressed, apply, uncalibrated
 from fastwhisper_compress.passes.blocks import calibrated_blocks
 from fastwhisper_compress.passes.statistics import Statistics
 from fastwhisper_compress.pipeline.calibrate import calibrate
@@ -129,7 +129,7 @@ class Builder:
             self._report("emit", 0, 1)
             emission = emit(compressed.checkpoint, plan, folder, layers=order.offload == "layers")
             audit(folder, modules(self._checkpoint.dims), plan, emission.modules)
-            manifest = self._manifest(order, plan, compressed.applied, emission)
+            manifest = self._manifest(order, plan, compressed, emission)
             manifest["files"] = _files(folder)
             write_json(folder / "manifest.json", manifest)
             manifest["verify"] = self._verify(folder, baseline, least)
@@ -180,7 +180,7 @@ class Builder:
             return verify_fp32(artifact, self._checkpoint, clips, self._gates.max_abs_error, progress)
         return verify_compressed(artifact, load_artifact(baseline), clips, least, progress)
 
-    def _manifest(self, order: Order, plan: Plan, applied: Sequence[Applied], emission: Emission) -> dict[str, Any]:
+    def _manifest(self, order: Order, plan: Plan, compressed: Compressed, emission: Emission) -> dict[str, Any]:
         checkpoint = self._checkpoint
         by_precision: Counter[str] = Counter()
         for module in emission.modules:
@@ -204,9 +204,9 @@ class Builder:
             "batch_size": order.batch_size,
             "offload": order.offload,
             "layers": emission.layers,
-            "decoding": checkpoint.decoding.to_json(),
+            "decoding": compressed.checkpoint.decoding.to_json(),
             "passes": [pass_.model_dump(mode="json", exclude={"only_on"}) for pass_ in order.passes],
-            "applied": [{"pass": one.name, "n_modules": one.n_modules, "note": one.note} for one in applied],
+            "applied": [{"pass": one.name, "n_modules": one.n_modules, "note": one.note} for one in compressed.applied],
             "modules": [module.to_json() for module in emission.modules],
             "fusions": emission.fusions,
             "weight_bytes": sum(by_precision.values()),

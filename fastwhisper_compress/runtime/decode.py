@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from fastwhisper_compress.runtime.options import Options
 
 
+QUERY, KEY = "cross_query.", "cross_key."  # and the layer: what the text asks, and what of the audio answers
+
+
 class Batch:
     """Some clips that are decoded together, with their caches.
 
@@ -28,13 +31,16 @@ class Batch:
     its own too: ``keep`` moves them about.
     """
 
-    def __init__(self, session: ort.InferenceSession, cross: Mapping[str, ort.OrtValue]) -> None:
+    def __init__(
+        self, session: ort.InferenceSession, cross: Mapping[str, ort.OrtValue], *, restorable: bool = False
+    ) -> None:
         """Bind the buffers.
 
         Args:
             session: The decoder graph.
             cross: The encoder's keys and values that the decoder attends to, by input name: (batch, heads, audio
                 length, head_dim).
+            restorable: Whether they will be wanted back, so that ``keep`` must not overwrite any.
         """
         import onnxruntime as ort
 
@@ -45,6 +51,7 @@ class Batch:
         self._past_length = np.zeros(1, np.int32)
         self._tokens = np.zeros((0, 0), np.int64)
         self._step: ort.IOBinding | None = None
+        self._exchanged: list[tuple[int, int]] | None = [] if restorable else None
         caches = {}
         for node in session.get_inputs():
             if node.name.startswith("past_") and node.name != "past_length":
@@ -67,15 +74,42 @@ class Batch:
         self._past_length[0] += tokens.shape[1]
         return self._logits
 
+    def queries(self, tokens: np.ndarray) -> dict[int, np.ndarray]:
+        """Read tokens, the first and last of this batch, and return what they ask of the audio.
+
+        Shapes: int64 (batch, n) -> by layer, float (batch, n, heads * head_dim).
+        """
+        self._tokens = np.array(tokens, np.int64)
+        binding = self._bind()
+        names = [node.name for node in self._session.get_outputs() if node.name.startswith(QUERY)]
+        for name in names:
+            binding.bind_output(name, "cpu")
+        self._session.run_with_iobinding(binding)
+        found = binding.get_outputs()[-len(names) :]
+        return {int(name.removeprefix(QUERY)): value.numpy().copy() for name, value in zip(names, found, strict=True)}
+
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all other clips; these, in ascending order, move up.
 
         On a CPU they move within the buffers: a second set of buffers would be the peak of memory.
         """
         filled = int(self._past_length[0])
-        cross = {name: self._moved_up(value, rows, value.shape()[2]) for name, value in self._cross.items()}
+        moves = [(place, row) for place, row in enumerate(rows) if place != row]
+        if self._exchanged is None:
+            cross = {name: self._moved_up(value, rows, value.shape()[2]) for name, value in self._cross.items()}
+        else:
+            self._exchanged += moves
+            cross = {name: self._on_device(_exchange(value, moves)[: len(rows)]) for name, value in self._cross.items()}
         caches = {name: self._moved_up(value, rows, filled) for name, value in self._caches.items()}
         self._take(cross, caches)
+
+    def restore(self) -> None:
+        """Bring all clips' keys and values from the encoder back to where they were."""
+        if self._exchanged is None:
+            raise RuntimeError("they were overwritten")
+        if self._whole is not None:  # elsewhere only copies were moved
+            for value in self._whole[0].values():
+                _exchange(value, self._exchanged[::-1])
 
     def _moved_up(self, value: ort.OrtValue, rows: Sequence[int], length: int) -> ort.OrtValue:
         """Move the first ``length`` places of these rows of (batch, heads, places, head_dim) to the front."""
@@ -110,6 +144,14 @@ class Batch:
         return binding
 
 
+def _exchange(value: ort.OrtValue, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Exchange pairs of rows, one after the other, and return all; on a CPU in place."""
+    values: np.ndarray = value.numpy()
+    for one, other in pairs:
+        values[[one, other]] = values[[other, one]]
+    return values
+
+
 class Decoder:
     """The decoder graph and the rules by which it is asked."""
 
@@ -129,7 +171,8 @@ class Decoder:
         moves the others' keys and values.
 
         Args:
-            cross: The encoder's keys and values, (batch, heads, audio length, head_dim) each; they are moved about.
+            cross: The encoder's keys and values, (batch, heads, audio length, head_dim) each. They are moved about, and
+                overwritten unless words are asked for.
             options: What is asked for; the caller has checked them.
             on_phase: Told of ``prefill`` and ``decode``.
 
@@ -147,6 +190,8 @@ class Decoder:
                     text.take(of_clip)
             running = [row for row, text in enumerate(rows) if text.hypothesis is None]
             if not running:
+                if options.words:  # these look at what the text was found in
+                    batch.restore()
                 return [text.finished() for text in texts]
             if len(running) <= len(rows) // 2:
                 batch.keep(running)
@@ -174,6 +219,34 @@ class Decoder:
         rows += [batch.feed(np.array([[token]], np.int64)).copy() for token in tokens]
         return np.concatenate(rows)
 
+    def queries(
+        self, cross: Mapping[str, ort.OrtValue], sequences: Sequence[Sequence[int]]
+    ) -> list[dict[int, np.ndarray]]:
+        """Return what the tokens of each clip, prompt included, ask of its audio; nothing of a clip without tokens.
+
+        On a CPU the clips are read one by one: it takes as long, and less memory.
+
+        Shapes: by layer, float (tokens, heads * head_dim).
+        """
+        if not any(sequences):
+            return [{} for _ in sequences]
+        if next(iter(cross.values())).device_name() == "cpu":
+            return [self._asked(cross, row, one) if one else {} for row, one in enumerate(sequences)]
+        longest = max(map(len, sequences))
+        padded = [[*one, *[self._decoding.eot] * (longest - len(one))] for one in sequences]
+        found = Batch(self._session, cross).queries(np.array(padded, np.int64))
+        return [
+            {layer: values[row, : len(one)] for layer, values in found.items()} for row, one in enumerate(sequences)
+        ]
+
+    def _asked(self, cross: Mapping[str, ort.OrtValue], row: int, tokens: Sequence[int]) -> dict[int, np.ndarray]:
+        import onnxruntime as ort
+
+        rows = {name: value.numpy()[row : row + 1] for name, value in cross.items()}
+        own = {name: ort.OrtValue.ortvalue_from_numpy(values) for name, values in rows.items()}
+        found = Batch(self._session, own).queries(np.array([tokens], np.int64))
+        return {layer: values[0] for layer, values in found.items()}
+
     def _begin(self, cross: Mapping[str, ort.OrtValue], options: Options) -> tuple[Batch, list[Text], np.ndarray]:
         """Read the prompts, which are all of one length, and return what to go on with, and by which scores."""
         ids = self._decoding
@@ -181,7 +254,7 @@ class Decoder:
         before = previous_tokens(ids, options.previous)
         starts = [prompt_tokens(ids, one, options.task, timestamps=options.timestamps) for one in languages]
         prompts = np.array([(*before, *start, *options.prefix) for start in starts], np.int64)
-        batch = Batch(self._session, cross)
+        batch = Batch(self._session, cross, restorable=options.words)
         silent: list[float | None] = [None] * len(languages)
         if options.no_speech and ids.no_speech is not None:  # it is told at the start of transcript
             start_at = len(before) + 1

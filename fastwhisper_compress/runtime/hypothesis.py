@@ -38,7 +38,8 @@ class Hypothesis:
         tokens: Of text and timestamps, a given prefix included, without prompt and end of text.
         looped: Whether it was stopped because it repeated itself without end; what came after is missing.
         ended: Whether the model ended the text itself, rather than a loop or the model's length.
-        mean_logprob: Mean natural logarithm of the probability of each token that was not given, end of text included.
+        logprobs: Natural logarithm of the probability of each of the tokens; 0 of those that were given.
+        mean_logprob: Their mean without those that were given, with that of the end of text.
         language: The code that was given, or found.
         no_speech_prob: Probability that nobody speaks, if it was asked for.
     """
@@ -46,6 +47,7 @@ class Hypothesis:
     tokens: tuple[int, ...]
     looped: bool
     ended: bool
+    logprobs: tuple[float, ...]
     mean_logprob: float
     language: str
     no_speech_prob: float | None
@@ -82,7 +84,7 @@ class Text:
         # Times go on while the text goes round: a loop shows in the text alone.
         self._spoken = [token for token in self._tokens if self._is_text(token)] if options.timestamps else self._tokens
         self._given = len(options.prefix)
-        self._logprob = 0.0
+        self._logprobs = [0.0] * self._given
 
     def take(self, scores: np.ndarray) -> None:
         """Go on by one token, the likeliest or a drawn one, of logits float32 (n_vocab,), which are changed."""
@@ -90,7 +92,7 @@ class Text:
             self._rules.apply(scores, self._tokens)
         top = int(scores.argmax())
         token = top if self._random is None else self._drawn(scores - scores[top])
-        self._logprob += float(scores[token] - scores[top] - np.log(np.exp(scores - scores[top]).sum()))
+        self._logprobs.append(float(scores[token] - scores[top] - np.log(np.exp(scores - scores[top]).sum())))
         if token == self._decoding.eot:
             self._finish(self._tokens, ended=True)
             return
@@ -129,7 +131,6 @@ class Text:
 
     def _finish(self, tokens: list[int], *, ended: bool = False, looped: bool = False) -> None:
         self.last = self._decoding.eot
-        scored = len(self._tokens) - self._given + ended
-        self.hypothesis = Hypothesis(
-            tuple(tokens), looped, ended, self._logprob / scored, self._language, self._no_speech_prob
-        )
+        mean = sum(self._logprobs) / (len(self._logprobs) - self._given)
+        logprobs = tuple(self._logprobs[: len(tokens)])
+        self.hypothesis = Hypothesis(tuple(tokens), looped, ended, logprobs, mean, self._language, self._no_speech_prob)

@@ -68,13 +68,20 @@ def check_options(options: Options, decoding: Decoding, n_vocab: int) -> None:
         n_vocab: How many tokens it has.
 
     Raises:
-        UsageError: The model does not know the language or task, a token is not one of its, or there is no room.
+        UsageError: The model does not know the language or task, cannot tell word times, a token is not one of its, or
+            there is no room.
     """
     language = options.language or next(iter(decoding.languages), "en")  # whichever is found, the prompt is as long
     prompt = prompt_tokens(decoding, language, options.task, timestamps=options.timestamps)
     if not 0 <= options.temperature < float("inf"):
         raise UsageError(
             f"{options.temperature} is no temperature", place="temperature", remedy="use 0, or a number up to 1"
+        )
+    if options.words and not decoding.alignment_heads:
+        raise UsageError(
+            "it is not known which of the model's attention heads follow time",
+            place="words",
+            remedy="ask for timestamps alone, or use a model whose generation_config.json names its alignment_heads",
         )
     for name in ("previous", "prefix"):
         for token in getattr(options, name):

@@ -49,6 +49,11 @@ class Decodes(Protocol):
     def forced(self, cross: Mapping[str, ort.OrtValue], prompt: Sequence[int], tokens: Sequence[int]) -> np.ndarray:
         """Return the logits behind given tokens."""
 
+    def queries(
+        self, cross: Mapping[str, ort.OrtValue], sequences: Sequence[Sequence[int]]
+    ) -> list[dict[int, np.ndarray]]:
+        """Return what given tokens ask of the audio."""
+
 
 @dataclass(frozen=True)
 class Models:
@@ -218,5 +223,14 @@ class PhasedDecoder:
         """Open the decoder, compute the logits, and close it."""
         try:
             return Decoder(self._open(), self._decoding).forced(cross, prompt, tokens)
+        finally:
+            release_free_memory()
+
+    def queries(
+        self, cross: Mapping[str, ort.OrtValue], sequences: Sequence[Sequence[int]]
+    ) -> list[dict[int, np.ndarray]]:
+        """Open the decoder, read the tokens, and close it."""
+        try:
+            return Decoder(self._open(), self._decoding).queries(cross, sequences)
         finally:
             release_free_memory()

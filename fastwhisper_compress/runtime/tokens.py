@@ -55,9 +55,12 @@ class Vocabulary:
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Return the text of some tokens; bytes that are not UTF-8 become U+FFFD, special tokens nothing."""
+        return b"".join(map(self.bytes_of, tokens)).decode("utf-8", errors="replace")
+
+    def bytes_of(self, token: int) -> bytes:
+        """Return what a token adds to the text: part of a character, or several; a special token nothing."""
         known = len(self._ends) - 1
-        pieces = (self._joined[self._ends[t] : self._ends[t + 1]] for t in tokens if t < known)
-        return b"".join(pieces).decode("utf-8", errors="replace")
+        return self._joined[self._ends[token] : self._ends[token + 1]] if token < known else b""
 
 
 def _byte_of_character() -> dict[str, int]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastwhisper_compress.errors import UnsafeInputError, UsageError
 from fastwhisper_compress.runtime.audio import SAMPLE_RATE
+from fastwhisper_compress.runtime.decode import KEY, QUERY
 from fastwhisper_compress.runtime.encoding import Encoded, Encoding
 from fastwhisper_compress.runtime.hypothesis import Hypothesis
 from fastwhisper_compress.runtime.manifest import EncoderContext, Manifest, Offload, read_manifest
@@ -21,6 +22,7 @@ from fastwhisper_compress.runtime.resident import Models, open_models
 from fastwhisper_compress.runtime.segments import segments_of
 from fastwhisper_compress.runtime.tokens import Vocabulary
 from fastwhisper_compress.runtime.transcript import Transcript
+from fastwhisper_compress.runtime.word_times import WordTimes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,6 +92,7 @@ class Transcriber:
         self._check_graphs(models)
         self._encoding = Encoding(models.log_mel, models.encoder, self.manifest.provider)
         self._decoder = models.decoder
+        self._word_times = WordTimes(models.decoder, self.manifest.decoding, self._vocabulary)
         self._n_vocab: int = models.decoder_outputs["logits"][-1]
         release_free_memory()
 
@@ -160,7 +163,7 @@ class Transcriber:
         On CUDA each session has an arena of its own, which gives nothing back: there the models are opened again.
         """
         if self.manifest.provider == "cuda":
-            del self._encoding, self._decoder
+            del self._encoding, self._decoder, self._word_times
             self._open()
             return
         if self.offload == "none":  # else there is no arena
@@ -207,11 +210,15 @@ class Transcriber:
     def _decode(self, clips: Sequence[np.ndarray], frames: int, options: Options) -> list[Transcript]:
         encoded = self.encode(clips, frames=frames)
         found = self._decoder.decode(encoded.cross, options, on_phase=self.on_phase)
-        self.on_phase("idle")
-        return [
+        transcripts = [
             self._transcript(one, options, samples.size / SAMPLE_RATE)
             for one, samples in zip(found, clips, strict=True)
         ]
+        if options.words:
+            lengths = [samples.size for samples in clips]
+            transcripts = self._word_times.add(transcripts, found, encoded.cross, lengths, options.task)
+        self.on_phase("idle")
+        return transcripts
 
     def _transcript(self, found: Hypothesis, options: Options, length_s: float) -> Transcript:
         text_of, begin = self._vocabulary.decode, self.manifest.decoding.timestamp_begin
@@ -237,8 +244,17 @@ class Transcriber:
             problem = f"the token id {decoding.largest_id} is not one of the model's {outputs['logits'][-1]}"
         elif decoding.max_length > inputs["past_key.0"][2]:
             problem = f"max_length {decoding.max_length} is more than the {inputs['past_key.0'][2]} its cache holds"
+        elif not all(_shows(models, layer, head) for layer, head in decoding.alignment_heads):
+            problem = "its decoder does not show the alignment heads that it names"
         else:
             return
         raise UnsafeInputError(
             problem, place=str(self.manifest.folder / "manifest.json"), remedy="run the recipe again"
         )
+
+
+def _shows(models: Models, layer: int, head: int) -> bool:
+    """Say whether the decoder has a cross attention head, and an output of its layer's queries."""
+    query = models.decoder_outputs.get(f"{QUERY}{layer}")
+    key = models.decoder_inputs.get(f"{KEY}{layer}")
+    return query is not None and key is not None and head < key[1] and query[-1] == key[1] * key[3]
