@@ -6,116 +6,113 @@ Imported there only when a suite holds a recording, as everything that takes mem
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastwhisper_compress.errors import AudioError
-from fastwhisper_compress.runtime.audio_blocks import AudioBlocks, open_audio
+from fastwhisper_compress.errors import AudioError, FastWhisperError
+from fastwhisper_compress.evaluation.runner import failed_row
 from fastwhisper_compress.runtime.options import Options
-from fastwhisper_compress.transcription.packed import transcribe_windows
+from fastwhisper_compress.transcription.packed import transcribe_packed
+from fastwhisper_compress.transcription.reading import Stretch, read_windows
+from fastwhisper_compress.transcription.recording import Recording, joined
 from fastwhisper_compress.transcription.vad import SpeechDetector
-from fastwhisper_compress.transcription.windows import Window, speech_windows
+from fastwhisper_compress.transcription.work import End, Reading
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from fastwhisper_compress.runtime.batching import OnShrink
-    from fastwhisper_compress.runtime.transcriber import Transcriber
-
-SAMPLE_RATE_HZ = 16_000
+    from fastwhisper_compress.transcription.fallback import Listener
 
 
 def hear_recordings(
-    model: Transcriber, utterances: Sequence[Mapping[str, str]], *, batch_size: int, on_shrink: OnShrink
+    model: Listener,
+    utterances: Sequence[Mapping[str, str]],
+    *,
+    words: bool,
+    batch_size: int,
+    on_shrink: OnShrink,
+    warm_up: bool,
 ) -> Iterator[dict[str, Any]]:
     """Transcribe recordings one after another.
 
-    Words are timed where the model's alignment heads are known. Voice activity detection is part of the time, decoding
-    the file is not.
+    Their time is that from file to text: reading and finding speech are part of it.
 
     Args:
         model: The loaded artifact.
         utterances: ``id``, ``audio`` and ``language`` of each.
+        words: Whether to time words.
         batch_size: How many windows to transcribe together.
         on_shrink: Told when memory ran out and with how many windows it goes on.
+        warm_up: Whether to transcribe the first window once before, untimed.
 
     Yields:
         A row for each; one with an error for audio that cannot be decoded.
     """
+    detector = SpeechDetector()
     for one in utterances:
+        options = Options(language=one["language"], words=words)
+        file = Path(one["audio"])
         try:
-            with open_audio(Path(one["audio"])) as audio:
-                yield _hear(model, one, audio, batch_size, on_shrink)
+            if warm_up:
+                _warm_up(model, file, options, detector)
+                warm_up = False
+            start = time.perf_counter()
+            heard = _hear(model, file, options, batch_size, detector, on_shrink)
+            wall_s = time.perf_counter() - start
+            yield _row(one["id"], heard, wall_s, _windows(file, detector))
         except AudioError as error:
-            yield _row(one["id"]) | {"error": error.message}
-
-
-class _Reading:
-    """Blocks on their way, with the time that reading them took."""
-
-    def __init__(self, blocks: Iterable[np.ndarray]) -> None:
-        self._blocks = iter(blocks)
-        self.seconds = 0.0
-        self.n_samples = 0
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return self
-
-    def __next__(self) -> np.ndarray:
-        start = time.perf_counter()
-        try:
-            block = next(self._blocks)
-        finally:
-            self.seconds += time.perf_counter() - start
-        self.n_samples += len(block)
-        return block
+            yield failed_row(one["id"], error.message)
 
 
 def _hear(
-    model: Transcriber, one: Mapping[str, str], audio: AudioBlocks, batch_size: int, on_shrink: OnShrink
-) -> dict[str, Any]:
-    reading = _Reading(audio)
-    cut: list[list[tuple[float, float]]] = []
+    model: Listener, file: Path, options: Options, batch_size: int, detector: SpeechDetector, on_shrink: OnShrink
+) -> Recording:
+    segments, gaps, duration_s = [], [], 0.0
+    events = transcribe_packed(model, [Reading(file, 0)], options, batch_size, detector=detector, on_shrink=on_shrink)
+    for _, what in events:
+        if isinstance(what, FastWhisperError):
+            raise what
+        gaps += what.gaps
+        if isinstance(what, End):
+            duration_s = what.duration_s
+        else:
+            segments += what.segments
+    return Recording(str(file), options.language, duration_s, tuple(segments), joined(gaps))
 
-    def windows() -> Iterator[Window]:
-        for window in speech_windows(reading, detector=SpeechDetector()):
-            cut.append([(piece.start_s, piece.end_s) for piece in window.pieces])
-            yield window
 
-    options = Options(language=one["language"], words=bool(model.manifest.decoding.alignment_heads))
-    start = time.perf_counter()
-    segments = list(transcribe_windows(model, windows(), options, batch_size, on_shrink=on_shrink))
-    wall_s = time.perf_counter() - start - reading.seconds
-    words = [word for segment in segments for word in segment.words]
-    return _row(one["id"]) | {
-        "text": "".join(segment.text for segment in segments).strip(),
-        "tokens": [int(token) for segment in segments for token in segment.tokens],
-        "audio_s": reading.n_samples / SAMPLE_RATE_HZ,
+def _warm_up(model: Listener, file: Path, options: Options, detector: SpeechDetector) -> None:
+    for found in read_windows(file, detector):
+        if isinstance(found, Stretch):
+            model.transcribe_batch([found.window.samples], options)
+        break
+    detector.finish()
+
+
+def _windows(file: Path, detector: SpeechDetector) -> list[list[tuple[float, float]]]:
+    """Find the pieces of every window once more: they depend on the file alone, and packed form keeps them to itself."""
+    found = (one.window for one in read_windows(file, detector) if isinstance(one, Stretch))
+    return [[(piece.start_s, piece.end_s) for piece in window.pieces] for window in found]
+
+
+def _row(name: str, heard: Recording, wall_s: float, windows: list[list[tuple[float, float]]]) -> dict[str, Any]:
+    words = [word for segment in heard.segments for word in segment.words]
+    return {
+        "id": name,
+        "text": heard.text,
+        "tokens": [int(token) for segment in heard.segments for token in segment.tokens],
+        "looped": False,  # of single windows, and told by their text
+        "redone": False,
+        "audio_s": heard.duration_s,
         "wall_s": wall_s,
+        "error": None,
         "timeline": {
-            "windows": cut,
-            "segments": [_timed(segment.start_s, segment.end_s, segment.text) for segment in segments],
+            "windows": windows,
+            "segments": [_timed(segment.start_s, segment.end_s, segment.text) for segment in heard.segments],
             "words": [_timed(word.start_s, word.end_s, word.text) for word in words],
-            "gaps": [_timed(gap.start_s, gap.end_s, gap.reason) for gap in audio.gaps],
+            "gaps": [_timed(gap.start_s, gap.end_s, gap.reason) for gap in heard.gaps],
         },
     }
 
 
 def _timed(start_s: float, end_s: float, text: str) -> dict[str, Any]:
     return {"start_s": round(start_s, 3), "end_s": round(end_s, 3), "text": text}
-
-
-def _row(name: str) -> dict[str, Any]:
-    """Return a row of which nothing was heard."""
-    return {
-        "id": name,
-        "text": "",
-        "tokens": [],
-        "looped": False,
-        "redone": False,
-        "audio_s": 0.0,
-        "wall_s": 0.0,
-        "error": None,
-        "timeline": None,
-    }

@@ -197,7 +197,14 @@ def _measure(spec: Mapping[str, Any], emit: Emit) -> None:
         if longer:  # a suite of clips should not pay for what only recordings need
             from fastwhisper_compress.evaluation.recordings import hear_recordings
 
-            yield from hear_recordings(transcriber, longer, batch_size=spec["batch_size"], on_shrink=on_shrink)
+            yield from hear_recordings(
+                transcriber,
+                longer,
+                words=bool(transcriber.manifest.decoding.alignment_heads),
+                batch_size=spec["batch_size"],
+                on_shrink=on_shrink,
+                warm_up=len(longer) == len(utterances),
+            )
 
     resumed = transcribe_suite(
         transcriber,
@@ -251,19 +258,24 @@ def _clip(read_audio: Callable[[Path], Samples], one: Mapping[str, str]) -> Clip
         return error
 
 
+def failed_row(name: str, error: str) -> dict[str, Any]:
+    """Return the row of audio of which nothing was heard."""
+    return {
+        "id": name,
+        "text": "",
+        "tokens": [],
+        "looped": False,
+        "redone": False,
+        "audio_s": 0.0,
+        "wall_s": 0.0,
+        "error": error,
+        "timeline": None,
+    }
+
+
 def _row(name: str, found: Heard[Transcript] | FastWhisperError) -> dict[str, Any]:
     if isinstance(found, FastWhisperError):
-        return {
-            "id": name,
-            "text": "",
-            "tokens": [],
-            "looped": False,
-            "redone": False,
-            "audio_s": 0.0,
-            "wall_s": 0.0,
-            "error": found.message,
-            "timeline": None,
-        }
+        return failed_row(name, found.message)
     transcript = found.transcript
     return {
         "id": name,

@@ -39,8 +39,8 @@ def render(
     Returns:
         The files, each written whole or not at all.
     """
-    from fastwhisper_compress.report.card import render_card
     from fastwhisper_compress.files import write_text
+    from fastwhisper_compress.report.card import render_card
     from fastwhisper_compress.report.html import render_html
     from fastwhisper_compress.report.markdown import render_markdown
     from fastwhisper_compress.report.recordings import recordings_section

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from fastwhisper_compress.report.memory_model import Record
 
@@ -57,7 +57,7 @@ class Shift(Record):
     n_words: NonNegativeInt
     median_s: NonNegativeFloat
     p95_s: NonNegativeFloat
-    share_in_place: float
+    share_in_place: float = Field(ge=0, le=1)
     in_place_s: float
 
 
