@@ -192,14 +192,17 @@ def page(result: dict[str, Any]) -> str:
     """Return both tables in Markdown, with what they were measured on above them."""
     suite = result["manifest"]
     rounds = f"{result['rounds']} round{'s' * (result['rounds'] != 1)}"
-    lines = [
-        "# Long audio beside faster-whisper",
-        "",
+    head = (
         f"{suite['n_recordings']} recording{'s' * (suite['n_recordings'] != 1)} of {suite['name']} "
         f"({'synthetic speech, ' * suite['synthetic']}{suite['audio_s'] / 60:.1f} min), {result['cpu']}, "
         f"{result['threads']} threads, batch {result['batch_size']}, {result['created'][:10]}, medians of {rounds} in turns, "
         "a fresh process each. Made by `python scripts/bench_longform.py`. Noisy: rounds in which other processes kept more "
-        f"than {result['noisy_cores']} cores busy.",
+        f"than {result['noisy_cores']} cores busy."
+    )
+    lines = [
+        "# Long audio beside faster-whisper",
+        "",
+        head,
         "",
         "| model | runtime | RTFx | WER | peak RSS | load | noisy |",
         "| :-- | :-- | --: | --: | --: | --: | --: |",

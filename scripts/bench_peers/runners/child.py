@@ -117,6 +117,7 @@ def peak_bytes() -> int:
 
 
 def status_bytes(field: str) -> int:
+    """Return a field of this process's memory as the kernel tells it; 0 where it does not."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
