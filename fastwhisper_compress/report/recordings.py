@@ -107,8 +107,8 @@ def recordings_section(results: Results, pairs: Sequence[Pair], align: Align | N
 
 def _summary(after: Recordings, delta: RecordingsDelta) -> str:
     return (
-        f"{count(after.n_recordings, 'recording')} of more than 30 s, {seconds(after.audio_s)} of audio, were heard in packed "
-        f"form: {count(delta.n_units, 'window')} of speech, at most 30 s each, the same for both models. Differences in errors "
+        f"{count(after.n_recordings, 'recording')} of more than 30 s, {seconds(after.audio_s)} of audio, heard in packed form:"
+        f" {count(delta.n_units, 'window')} of speech, at most 30 s each, the same for both models. Differences in errors "
         "are paired by these windows, and a window is what was resampled for the interval: it speaks of these recordings and "
         "others like them, not of other speakers or rooms. An invented or dropped stretch is four words and more (of "
         "characters eight) too many or too few between two that were heard right."
@@ -118,7 +118,6 @@ def _summary(after: Recordings, delta: RecordingsDelta) -> str:
 def _figures(results: Results, before: Recordings, after: Recordings, delta: RecordingsDelta, tail: str) -> Table:
     metric = results.candidate.eval.metric.upper()
     change = NONE if delta.wer_delta_pp is None else points(delta.wer_delta_pp)
-    bounds = "" if delta.ci95_pp is None else f", 95 % {interval(delta.ci95_pp)}"
 
     def rate(value: float | None) -> str:
         return NONE if value is None else percent(value)
@@ -139,7 +138,8 @@ def _figures(results: Results, before: Recordings, after: Recordings, delta: Rec
         f"Long recordings{tail}",
         ("", "FP32", "Candidate", "Change"),
         (
-            (metric, rate(before.wer), rate(after.wer), f"{change}{bounds}"),
+            (metric, rate(before.wer), rate(after.wer), change),
+            ("95 % interval, by window", "", "", interval(delta.ci95_pp)),
             counts("Substitutions", before.substitutions, after.substitutions),
             counts("Deletions", before.deletions, after.deletions),
             counts("Insertions", before.insertions, after.insertions),
