@@ -14,6 +14,7 @@ import typer
 
 from fastwhisper_compress.cli.app import AsJson, Backend, BatchSize, OwnBackend, OwnProvider, Threads, app
 from fastwhisper_compress.errors import FastWhisperError, UsageError
+from fastwhisper_compress.transcription.kinds import Format
 
 if TYPE_CHECKING:
     from fastwhisper_compress.transcription.recording import Recording
@@ -41,16 +42,6 @@ class Timestamps(StrEnum):
     WORD = "word"
 
 
-class Written(StrEnum):
-    """What a transcript is written as."""
-
-    TXT = "txt"
-    SRT = "srt"
-    VTT = "vtt"
-    TSV = "tsv"
-    JSON = "json"
-
-
 @app.command()
 def transcribe(
     artifact: Annotated[Path, typer.Argument(help="An artifact: the --out folder of a run.")],
@@ -59,7 +50,7 @@ def transcribe(
         Path | None, typer.Option(help="Folder for transcripts, and for what is needed to --resume; else on stdout.")
     ] = None,
     formats: Annotated[
-        list[Written] | None, typer.Option("--format", help="Repeat it for several (with --out); txt by default.")
+        list[Format] | None, typer.Option("--format", help="Repeat it for several (with --out); txt by default.")
     ] = None,
     timestamps: Annotated[
         Timestamps | None, typer.Option(help="Times of what; segment by default, none if all is plain text.")
@@ -68,7 +59,8 @@ def transcribe(
         Mode, typer.Option(help="packed hears windows of speech in batches, sequential one after the other in context.")
     ] = Mode.PACKED,
     vad: Annotated[
-        bool, typer.Option("--vad/--no-vad", help="Whether packed leaves out where nobody speaks; else every 30 s are cut.")
+        bool,
+        typer.Option("--vad/--no-vad", help="Whether packed leaves out where nobody speaks; else every 30 s are cut."),
     ] = True,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the same command, where it was interrupted; needs --out.")
@@ -96,13 +88,14 @@ def transcribe(
     from fastwhisper_compress.pipeline.transcribe import Job, Tell, transcribe_files
     from fastwhisper_compress.pipeline.transcripts import Outputs
     from fastwhisper_compress.transcription.cues import Screen
-    from fastwhisper_compress.transcription.formats import Format, Style, recording_to_json, written
+    from fastwhisper_compress.transcription.formats import recording_to_json, written
 
-    kinds = [Format(one) for one in dict.fromkeys(formats or [Written.TXT])]
+    kinds = list(dict.fromkeys(formats or [Format.TXT]))
     _check(files, out, kinds, resume=resume, as_json=as_json)
     if timestamps is None:
         plain = kinds == [Format.TXT] and not as_json
         timestamps = Timestamps.NONE if plain else Timestamps.SEGMENT
+    screen = Screen(line_characters, lines)
     job = Job(
         artifact,
         files,
@@ -115,28 +108,27 @@ def transcribe(
         backend=backend,
         threads=threads,
         batch_size=batch_size,
-        outputs=None if out is None else Outputs(out, kinds),
+        outputs=None if out is None else Outputs(out, kinds, screen),
         resume=resume,
     )
-    style = Style(Screen(line_characters, lines), job.facts())
     rows: list[dict[str, Any]] = []
     failures: list[FastWhisperError] = []
     with _bar() as heard:
         tell = Tell(lambda sentence: typer.echo(sentence, err=True), heard)
-        for file, found in transcribe_files(job, style, tell, trace=trace):
+        for file, found in transcribe_files(job, tell, trace=trace):
             if isinstance(found, FastWhisperError):
                 failures.append(found)
                 typer.echo(f"error: {found}", err=True)
                 continue
             _tell_gaps(found)
             if as_json:
-                rows.append(recording_to_json(found, style.facts))
+                rows.append(recording_to_json(found))
             elif job.outputs is not None:
                 typer.echo("\n".join(map(str, job.outputs.paths(file))))
             elif len(files) > 1:
                 typer.echo(f"{file}: {found.text}")
             else:
-                typer.echo(written(found, kinds[0], style), nl=False)
+                typer.echo(written(found, kinds[0], screen), nl=False)
     traced = trace.finish() if trace else None
     if as_json:
         typer.echo(json.dumps({"files": rows, "memory": traced} if traced else rows, ensure_ascii=False))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,12 @@ from fastwhisper_compress.errors import AudioError, BackendError, FastWhisperErr
 from fastwhisper_compress.evaluation.memory_probe import VideoMemory
 from fastwhisper_compress.evaluation.memory_trace import MemoryTrace
 from fastwhisper_compress.pipeline.advice import shrunk, with_advice
-from fastwhisper_compress.pipeline.store import read_json
 from fastwhisper_compress.pipeline.transcripts import Outputs
 from fastwhisper_compress.runtime import load_artifact
 from fastwhisper_compress.runtime.audio_blocks import open_audio
 from fastwhisper_compress.runtime.manifest import BatchSize, Manifest, read_manifest
 from fastwhisper_compress.runtime.options import Options
 from fastwhisper_compress.runtime.transcriber import Transcriber
-from fastwhisper_compress.transcription.formats import Style
 from fastwhisper_compress.transcription.journal import Journal, Task, fingerprint, open_journal
 from fastwhisper_compress.transcription.packed import Event, transcribe_packed
 from fastwhisper_compress.transcription.recording import Recording, joined
@@ -63,18 +62,6 @@ class Job:
     outputs: Outputs | None = None
     resume: bool = False
 
-    def facts(self) -> dict[str, Any]:
-        """Return what a reader of a transcript should know of how it was made, as JSON values."""
-        model = read_json(self.artifact / "manifest.json")["model"]
-        return {
-            "model": model["id"],
-            "artifact": _digest(self.artifact),
-            "task": self.task,
-            "mode": self.mode,
-            "timestamps": self.timestamps,
-            "vad": self.vad and self.mode == "packed",
-        }
-
 
 @dataclass(frozen=True)
 class Tell:
@@ -90,13 +77,12 @@ class Tell:
 
 
 def transcribe_files(
-    job: Job, style: Style, tell: Tell, *, trace: MemoryTrace | None = None
+    job: Job, tell: Tell, *, trace: MemoryTrace | None = None
 ) -> Iterator[tuple[Path, Recording | FastWhisperError]]:
     """Transcribe files in order.
 
     Args:
         job: What to do.
-        style: How transcripts are written.
         tell: What happens on the way.
         trace: Follows memory by phase; started by the caller before anything was imported.
 
@@ -111,6 +97,7 @@ def transcribe_files(
     if job.outputs is not None:
         job.outputs.check(job.files)
     manifest = read_manifest(job.artifact, job.provider)
+    facts = _facts(job)
     batch_size = _settled(job, manifest, tell)
     if trace:
         if manifest.provider == "cuda":
@@ -128,13 +115,13 @@ def transcribe_files(
             if job.outputs is not None:
                 path = job.outputs.journal(job.files)
                 journal = stack.enter_context(
-                    open_journal(path, _task(job), resume=job.resume, together=batch_size)
+                    open_journal(path, _task(job, facts), resume=job.resume, together=batch_size)
                 )
             readings = [
                 Reading(file, index) if journal is None else journal.reading(index, file)
                 for index, file in enumerate(job.files)
             ]
-            yield from _collected(job, _events(job, model, readings, options, batch_size, tell), journal, style, tell)
+            yield from _collected(job, _events(job, model, readings, options, batch_size, tell), journal, facts, tell)
             if journal is not None:
                 journal.remove()
     except OutOfMemoryError as error:
@@ -160,16 +147,23 @@ def _options(job: Job, manifest: Manifest) -> Options:
     )
 
 
-def _task(job: Job) -> Task:
-    facts = job.facts()
+def _task(job: Job, facts: Mapping[str, Any]) -> Task:
     options = {name: facts[name] for name in ("task", "mode", "timestamps", "vad")}
     options |= {"language": job.language, "backend": job.backend}
     return Task([fingerprint(file) for file in job.files], facts["artifact"], options)
 
 
-def _digest(artifact: Path) -> str:
-    """Return what tells an artifact from others: its manifest lists the hashes of all its files."""
-    return "sha256:" + hashlib.sha256((artifact / "manifest.json").read_bytes()).hexdigest()
+def _facts(job: Job) -> dict[str, Any]:
+    """Return what a reader of a transcript should know of how it was made."""
+    content = (job.artifact / "manifest.json").read_bytes()
+    return {
+        "model": json.loads(content).get("model", {}).get("id"),
+        "artifact": f"sha256:{hashlib.sha256(content).hexdigest()}",  # it lists the hashes of all files
+        "task": job.task,
+        "mode": job.mode,
+        "timestamps": job.timestamps,
+        "vad": job.vad and job.mode == "packed",
+    }
 
 
 def _events(
@@ -186,7 +180,7 @@ def _events(
 
 
 def _collected(
-    job: Job, events: Iterator[Event], journal: Journal | None, style: Style, tell: Tell
+    job: Job, events: Iterator[Event], journal: Journal | None, facts: Mapping[str, Any], tell: Tell
 ) -> Iterator[tuple[Path, Recording | FastWhisperError]]:
     """Gather the parts of each file, and write them when it has ended."""
     parts: defaultdict[int, list[Part]] = defaultdict(list)
@@ -209,21 +203,24 @@ def _collected(
             progress.at(index, what.end_s)
             continue
         progress.at(index, what.duration_s)
-        recording = _recording(reading.file, parts.pop(index, []), what, job.language)
+        recording = _recording(reading.file, parts.pop(index, []), what, job.language, facts)
         if index in failed:
             continue
         if job.outputs is not None:
-            job.outputs.write(reading.file, recording, style)
+            job.outputs.write(reading.file, recording)
         yield reading.file, recording
 
 
-def _recording(file: Path, parts: Sequence[Part], end: End, language: str | None) -> Recording:
+def _recording(
+    file: Path, parts: Sequence[Part], end: End, language: str | None, facts: Mapping[str, Any]
+) -> Recording:
     return Recording(
         str(file),
         parts[0].language if parts else language,
         end.duration_s,
         tuple(segment for part in parts for segment in part.segments),
-        joined(gap for part in (*parts, end) for gap in part.gaps),
+        joined([*(gap for part in parts for gap in part.gaps), *end.gaps]),
+        facts,
     )
 
 

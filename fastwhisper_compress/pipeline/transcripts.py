@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastwhisper_compress.errors import OutputError
-from fastwhisper_compress.transcription.formats import Format, Style, write_recording
+from fastwhisper_compress.transcription.cues import Screen
+from fastwhisper_compress.transcription.formats import write_recording
+from fastwhisper_compress.transcription.kinds import Format
 from fastwhisper_compress.transcription.recording import Recording
 
 
@@ -18,10 +20,12 @@ class Outputs:
     Attributes:
         folder: Made when the first is written.
         formats: One file for each.
+        screen: What fits on it, for subtitles.
     """
 
     folder: Path
     formats: Sequence[Format]
+    screen: Screen
 
     def check(self, files: Sequence[Path]) -> None:
         """Refuse what would write a transcript over another one, or over a recording.
@@ -53,7 +57,7 @@ class Outputs:
         """Return where it is written down what is done of recordings: beside the transcripts of the first."""
         return self.folder / f"{files[0].stem}.journal"
 
-    def write(self, file: Path, recording: Recording, style: Style) -> None:
+    def write(self, file: Path, recording: Recording) -> None:
         """Write the transcripts of a recording.
 
         Raises:
@@ -61,4 +65,4 @@ class Outputs:
             ResourceError: The disk is full.
         """
         for kind, path in zip(self.formats, self.paths(file), strict=True):
-            write_recording(recording, path, kind, style)
+            write_recording(recording, path, kind, self.screen)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SAMPLE_RATE = 16_000  # Hz
 NOT_FINITE = "holds samples that are not finite"
 _CONTAINERS = frozenset({".m4a", ".mp4", ".webm", ".mkv", ".mov", ".aac", ".wma", ".3gp"})
+_BLOCK = SAMPLE_RATE * 3 // 4  # at least; a resampler holds a little of every second back
 _LIVE_BLOCK = SAMPLE_RATE // 10  # what comes through a pipe should not wait for more
 # FFmpeg looks at five seconds before it begins, unless it is told that the header must do.
 _LIVE = {"probesize": "32768", "analyzeduration": "200000", "fflags": "nobuffer"}
@@ -66,7 +67,7 @@ class AudioBlocks:
         self._place = place
         self._pipe = pipe
         self._frames = 0  # of the source, so far
-        self._least = SAMPLE_RATE if pipe is None else _LIVE_BLOCK
+        self._least = _BLOCK if pipe is None else _LIVE_BLOCK
         self.start_s = start_s
         self.duration_s = source.duration_s
         self.gaps: list[Gap] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from fastwhisper_compress.runtime.audio_source import ENDS_EARLY, Hole, undecodable
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import soundfile
 
 _FINE_S = 0.1  # how closely the edges of damage are found, near its beginning
+_PATIENCE = 10_000  # errors one after another; a kilobyte of MP3 is one
 _MOST_S = 1e6  # twelve days: a header that claims more lies
 
 
@@ -38,7 +40,8 @@ class SoundFile:
         self._fine = round(_FINE_S * self.rate)
         self._at = round(start_s * self.rate)
         self._is_mp3 = self._file.format == "MP3"
-        self._lost = 0
+        self._counted = self._over = False
+        self._failures = 0  # one after another
 
     def parts(self) -> Iterator[np.ndarray | Hole]:
         """Decode on."""
@@ -51,18 +54,32 @@ class SoundFile:
             yield from self._behind("damaged")
         yield from self._on()
 
+    def read(self, frames: int) -> tuple[np.ndarray, str | None]:
+        """So many frames, float32 (n, channels), and what kept them from being decoded; neither at the end."""
+        import numpy as np
+        import soundfile
+
+        try:
+            samples = self._file.read(frames, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            self._failures += 1
+            damage = error.error_string.removeprefix("Error : ").rstrip(".")
+            return np.zeros((0, self._file.channels), np.float32), damage if self._failures < _PATIENCE else None
+        self._failures = 0
+        return samples, None
+
     def _on(self) -> Iterator[np.ndarray | Hole]:
-        while True:
-            samples, damage = self._read(self.rate)
+        while not self._over:
+            samples, damage = self.read(self.rate)
             if damage is not None:
                 yield from self._around(damage)
             elif samples.size:
                 self._at += len(samples)
                 yield samples
             else:
-                break
-        if self._end is not None and self._end - self._at > self._fine:
-            yield Hole(self._end - self._at, ENDS_EARLY)
+                self._over = True
+                if self._end is not None and self._end - self._at > self._fine:
+                    yield Hole(self._end - self._at, ENDS_EARLY)
 
     def close(self) -> None:
         """Give the file back."""
@@ -87,18 +104,6 @@ class SoundFile:
         except (ValueError, TypeError) as error:  # TypeError: headerless .raw
             raise undecodable(str(self._path), str(error)) from None
 
-    def _read(self, frames: int) -> tuple[np.ndarray, str | None]:
-        """Float32 (n, channels), and what kept it from being more."""
-        import numpy as np
-        import soundfile
-
-        try:
-            return self._file.read(frames, dtype="float32", always_2d=True), None
-        except soundfile.LibsndfileError as error:
-            return np.zeros((0, self._file.channels), np.float32), error.error_string.removeprefix("Error : ").rstrip(
-                "."
-            )
-
     def _seek(self, frame: int) -> bool:
         """Open the file again elsewhere: a decoder that has lost its way finds back in no other manner."""
         import soundfile
@@ -114,15 +119,15 @@ class SoundFile:
     def _around(self, damage: str) -> Iterator[np.ndarray | Hole]:
         """Decode what is whole of this second, and go on behind the damage."""
         if self._is_mp3:  # goes on by itself, but does not count what it has skipped
-            lost = self._lost_in_all()
-            if lost > self._lost:
-                yield Hole(lost - self._lost, "its frames are damaged")
-                self._at += lost - self._lost
-                self._lost = lost
+            if not self._counted:
+                self._counted = True
+                lost = self._lost_in_all()
+                yield Hole(lost, "its frames are damaged")
+                self._at += lost
             return
         if self._seek(self._at):
             while True:
-                samples, broken = self._read(self._fine)
+                samples, broken = self.read(self._fine)
                 if broken is not None or not samples.size:
                     break
                 self._at += len(samples)
@@ -134,34 +139,25 @@ class SoundFile:
         hole = self._fine
         while self._end is not None and self._at + hole < self._end:
             if self._seek(self._at + hole):
-                samples, broken = self._read(self._fine)
+                samples, broken = self.read(self._fine)
                 if broken is None and samples.size:
                     yield Hole(hole, damage)
                     yield samples
                     self._at += hole + len(samples)
                     return
             hole += max(self._fine, hole // 10)
-        if self._end is not None:
-            yield Hole(self._end - self._at, damage)
-            self._at = self._end
-        self._file.seek(0, 2)
+        yield Hole(0 if self._end is None else self._end - self._at, damage)
+        self._over = True
 
     def _lost_in_all(self) -> int:
         """How many frames of a damaged MP3 file cannot be decoded: decodes all of it, and keeps nothing."""
-        import numpy as np
-        import soundfile
-
-        found = 0  # frames
-        buffer = np.empty((self.rate, self._file.channels), np.float32)
-        with self._open() as file:
+        found = 0
+        with closing(SoundFile(self._path, 0.0)) as again:
             while True:
-                try:
-                    count: int = len(file.read(out=buffer))
-                except soundfile.LibsndfileError:
-                    continue
-                if not count:
+                samples, damage = again.read(self.rate)
+                found += len(samples)
+                if damage is None and not samples.size:
                     return 0 if self._end is None else max(0, self._end - found)
-                found += count
 
 
 def _frames_cut_off(path: Path, file: soundfile.SoundFile) -> int:
@@ -172,8 +168,6 @@ def _frames_cut_off(path: Path, file: soundfile.SoundFile) -> int:
         head = raw.read(8)
     held = path.stat().st_size
     claimed = 8 + int.from_bytes(head[4:], "little")
-    if (
-        head[:4] != b"RIFF" or claimed <= held or claimed >= 1 << 31
-    ):  # a recorder that never came to say claims the most
+    if head[:4] != b"RIFF" or not held < claimed < 1 << 31:  # a recorder that never came to say claims the most
         return 0
-    return round((claimed - held) * file.frames / held)
+    return int((claimed - held) * file.frames / held)

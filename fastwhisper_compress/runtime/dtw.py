@@ -11,7 +11,7 @@ def cheapest_path(costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the places that a path of least total cost goes through, by steps down, right, or both at once.
 
     All places of one anti-diagonal depend on the two before it alone, so each is computed at once. Where several steps
-    cost the same, the one to the right is taken, as openai-whisper does.
+    cost the same, the one to the right comes first, as in openai-whisper, and both at once last.
 
     Shapes: (n, m), none of them 0 -> int64 (steps,) rows and int64 (steps,) columns, from (0, 0) to (n - 1, m - 1).
     """
@@ -31,9 +31,7 @@ def cheapest_path(costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         both = best[start - width - 1 : stop - width - 1 : m]
         down = best[start - width : stop - width : m]
         right = best[start - 1 : stop - 1 : m]
-        step = np.where(
-            (both < down) & (both < right), _DIAGONAL, np.where((down < both) & (down < right), _DOWN, _RIGHT)
-        )
+        step = np.where((both < down) & (both < right), _DIAGONAL, np.where(down < right, _DOWN, _RIGHT))
         steps[start:stop:m] = step
         best[start:stop:m] = own[start:stop:m] + np.choose(step, (both, down, right))
     row, column = n, m

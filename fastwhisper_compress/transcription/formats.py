@@ -6,70 +6,46 @@ import html
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from fastwhisper_compress.files import write_text
 from fastwhisper_compress.runtime.transcript import Segment
 from fastwhisper_compress.transcription.cues import Cue, Screen, cues
+from fastwhisper_compress.transcription.kinds import Format
 from fastwhisper_compress.transcription.recording import Recording, gap_to_json, segment_to_json
 
 SCHEMA_VERSION = 1  # of the JSON
 _ARROW = re.compile("-{2,}>")
 
 
-class Format(StrEnum):
-    """What a transcript can be written as; also the suffix of the file."""
-
-    TXT = "txt"
-    SRT = "srt"
-    VTT = "vtt"
-    TSV = "tsv"
-    JSON = "json"
-
-
-@dataclass(frozen=True)
-class Style:
-    """How transcripts are written.
-
-    Attributes:
-        screen: What fits on it, for subtitles.
-        facts: What was done to hear this, for the JSON: model, artifact, mode and so on.
-    """
-
-    screen: Screen
-    facts: Mapping[str, Any]
-
-
-def written(recording: Recording, kind: Format, style: Style) -> str:
+def written(recording: Recording, kind: Format, screen: Screen) -> str:
     """Return a transcript as the content of a file.
 
     ``txt`` has a line for each segment. ``srt`` and ``vtt`` break long segments for the screen. ``tsv`` has a header and
     the columns start and end, in milliseconds, and text. ``json`` is what :func:`recording_to_json` returns.
     """
-    return _WRITERS[kind](recording, style)
+    return _WRITERS[kind](recording, screen)
 
 
-def write_recording(recording: Recording, path: Path, kind: Format, style: Style) -> Path:
+def write_recording(recording: Recording, path: Path, kind: Format, screen: Screen) -> Path:
     """Write a transcript to a file, whole or not at all.
 
     Raises:
         OutputError: The folder cannot be written.
         ResourceError: The disk is full.
     """
-    return write_text(path, written(recording, kind, style))
+    return write_text(path, written(recording, kind, screen))
 
 
-def recording_to_json(recording: Recording, facts: Mapping[str, Any]) -> dict[str, Any]:
+def recording_to_json(recording: Recording) -> dict[str, Any]:
     """Return a transcript as JSON values; times are seconds, to the millisecond.
 
     Returns:
         ``schema_version``, ``file``, ``language`` (null where nothing was heard), ``duration_s``, ``text``; ``segments``,
         a list of ``start``, ``end``, ``text`` (with its leading space), ``tokens`` and, if they were asked for, ``words``
         (``word``, ``start``, ``end``, ``probability``); ``gaps``, what could not be decoded, a list of ``start``, ``end``
-        and ``reason``; and the facts.
+        and ``reason``; and how it was heard.
     """
     found = {
         "schema_version": SCHEMA_VERSION,
@@ -79,7 +55,7 @@ def recording_to_json(recording: Recording, facts: Mapping[str, Any]) -> dict[st
         "text": recording.text,
         "segments": [segment_to_json(segment) for segment in recording.segments],
         "gaps": [gap_to_json(gap) for gap in recording.gaps],
-        **facts,
+        **recording.facts,
     }
     rounded: dict[str, Any] = _rounded(found)
     return rounded
@@ -93,29 +69,29 @@ def _rounded(value: Any) -> Any:
     return [_rounded(one) for one in value] if isinstance(value, list) else value
 
 
-def _txt(recording: Recording, _: Style) -> str:
+def _txt(recording: Recording, _: Screen) -> str:
     lines = (_one_line(segment) for segment in recording.segments)
     return "".join(f"{line}\n" for line in lines if line)
 
 
-def _srt(recording: Recording, style: Style) -> str:
+def _srt(recording: Recording, screen: Screen) -> str:
     # A line of text that holds an arrow would pass for the times of a cue, and the format knows no escape.
     blocks = (
         f"{number}\n{_times(cue, ',')}\n" + "".join(f"{_ARROW.sub('->', line)}\n" for line in cue.lines)
-        for number, cue in enumerate(cues(recording.segments, style.screen), 1)
+        for number, cue in enumerate(cues(recording.segments, screen), 1)
     )
     return "\n".join(blocks)
 
 
-def _vtt(recording: Recording, style: Style) -> str:
+def _vtt(recording: Recording, screen: Screen) -> str:
     blocks = (
         f"{_times(cue, '.')}\n" + "".join(f"{html.escape(line, quote=False)}\n" for line in cue.lines)
-        for cue in cues(recording.segments, style.screen)
+        for cue in cues(recording.segments, screen)
     )
     return "\n".join(["WEBVTT\n", *blocks])
 
 
-def _tsv(recording: Recording, _: Style) -> str:
+def _tsv(recording: Recording, _: Screen) -> str:
     rows = (
         f"{round(1000 * segment.start_s)}\t{round(1000 * segment.end_s)}\t{text}\n"
         for segment in recording.segments
@@ -124,11 +100,11 @@ def _tsv(recording: Recording, _: Style) -> str:
     return "start\tend\ttext\n" + "".join(rows)
 
 
-def _json(recording: Recording, style: Style) -> str:
-    return json.dumps(recording_to_json(recording, style.facts), indent=1, ensure_ascii=False) + "\n"
+def _json(recording: Recording, _: Screen) -> str:
+    return json.dumps(recording_to_json(recording), indent=1, ensure_ascii=False) + "\n"
 
 
-_WRITERS: Mapping[Format, Callable[[Recording, Style], str]] = {
+_WRITERS: Mapping[Format, Callable[[Recording, Screen], str]] = {
     Format.TXT: _txt,
     Format.SRT: _srt,
     Format.VTT: _vtt,

@@ -66,7 +66,9 @@ class Journal:
         ends: The files that had been heard to their end.
     """
 
-    def __init__(self, path: Path, file: BinaryIO, parts: Mapping[int, Sequence[Part]], ends: Mapping[int, End]) -> None:
+    def __init__(
+        self, path: Path, file: BinaryIO, parts: Mapping[int, Sequence[Part]], ends: Mapping[int, End]
+    ) -> None:
         self.path, self.parts, self.ends = path, parts, ends
         self._file = file
 
@@ -119,7 +121,9 @@ def open_journal(path: Path, task: Task, *, resume: bool, together: int = 1) -> 
         ) from None
     except OSError as error:
         raise OutputError(
-            f"cannot write this file: {error.strerror or error}", place=str(path), remedy="name another folder with --out"
+            f"cannot write this file: {error.strerror or error}",
+            place=str(path),
+            remedy="name another folder with --out",
         ) from error
     with file:
         _lock(file, path)

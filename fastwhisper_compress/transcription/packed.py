@@ -23,6 +23,8 @@ Event = tuple[Reading, Part | End | FastWhisperError]
 """What has become of a file: a part of it was heard, it has ended, or it cannot be read (on)."""
 
 
+Waiting = tuple[Reading, Stretch | End | FastWhisperError]
+
 # Whisper writes these without spaces between words.
 _WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
@@ -56,35 +58,46 @@ def transcribe_packed(
         OutOfMemoryError: There is not enough memory for one window.
         UsageError: The model does not know the language or task.
     """
-    waiting: deque[tuple[Reading, Stretch | End | FastWhisperError]] = deque()
-
-    def clips() -> Iterator[Clip]:
-        for reading in readings:
-            try:
-                for found, language in _with_language(model, reading, options, detector):
-                    waiting.append((reading, found))
-                    if isinstance(found, Stretch):
-                        yield Clip(found.window.samples, replace(options, language=language))
-            except (AudioError, BackendError) as error:
-                error.place = error.place or str(reading.file)
-                waiting.append((reading, error))
-
-    def told() -> Iterator[Event]:
-        while waiting and not isinstance(waiting[0][1], Stretch):
-            reading, what = waiting.popleft()
+    waiting: deque[Waiting] = deque()
+    clips = _clips(model, readings, options, detector, waiting)
+    for heard in transcribe_all(model, clips, batch_size, on_shrink=on_shrink):
+        # In order, so that the first stretch that waits is the one that was heard.
+        for reading, what in _taken(waiting):
             if not isinstance(what, Stretch):
                 yield reading, what
+                continue
+            if isinstance(heard, FastWhisperError):
+                yield reading, heard
+            else:
+                yield reading, _part(what, heard.clip, heard_again(model, heard.clip, heard.transcript))
+            break
+    for reading, what in _taken(waiting):
+        if not isinstance(what, Stretch):
+            yield reading, what
 
-    for heard in transcribe_all(model, clips(), batch_size, on_shrink=on_shrink):
-        yield from told()
-        reading, stretch = waiting.popleft()
-        assert isinstance(stretch, Stretch)
-        if isinstance(heard, FastWhisperError):
-            yield reading, heard
-        else:
-            yield reading, _part(stretch, heard.clip, heard_again(model, heard.clip, heard.transcript))
-        yield from told()
-    yield from told()
+
+def _taken(waiting: deque[Waiting]) -> Iterator[Waiting]:
+    while waiting:
+        yield waiting.popleft()
+
+
+def _clips(
+    model: Listener,
+    readings: Iterable[Reading],
+    options: Options,
+    detector: SpeechDetector | None,
+    waiting: deque[Waiting],
+) -> Iterator[Clip]:
+    """Read files, and note on the way all that is found in them."""
+    for reading in readings:
+        try:
+            for found, language in _with_language(model, reading, options, detector):
+                waiting.append((reading, found))
+                if isinstance(found, Stretch):
+                    yield Clip(found.window.samples, replace(options, language=language))
+        except (AudioError, BackendError) as error:
+            error.place = error.place or str(reading.file)
+            waiting.append((reading, error))
 
 
 def _with_language(

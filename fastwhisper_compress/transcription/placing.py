@@ -86,7 +86,5 @@ def _word(window: Window, island: _Island, word: Word) -> Word:
 
 
 def _times(window: Window, island: _Island, start_s: float, end_s: float) -> tuple[float, float]:
-    start, end = window.time(island.clamp(start_s)), window.time(island.clamp(end_s), end=True)
-    if end < start:  # no length, on the seam of two pieces
-        start = end
-    return start, end
+    end = window.time(island.clamp(end_s), end=True)
+    return min(window.time(island.clamp(start_s)), end), end  # on the seam of two pieces, what has no length ends first

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastwhisper_compress.runtime.audio_blocks import Gap
@@ -20,6 +20,7 @@ class Recording:
         duration_s: How long it lasts.
         segments: In order, with times from the start of the recording.
         gaps: What could not be decoded.
+        facts: How this was heard: model, artifact, mode and so on, as JSON values.
     """
 
     file: str
@@ -27,6 +28,7 @@ class Recording:
     duration_s: float
     segments: tuple[Segment, ...]
     gaps: tuple[Gap, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -39,9 +41,9 @@ def joined(gaps: Iterable[Gap]) -> tuple[Gap, ...]:
     found: list[Gap] = []
     for gap in sorted(gaps, key=lambda one: (one.start_s, one.end_s)):
         if found and gap.start_s <= found[-1].end_s:
-            last = found.pop()
-            gap = Gap(last.start_s, max(last.end_s, gap.end_s), last.reason)
-        found.append(gap)
+            found[-1] = replace(found[-1], end_s=max(found[-1].end_s, gap.end_s))
+        else:
+            found.append(gap)
     return tuple(found)
 
 

@@ -34,6 +34,7 @@ class SpeechDetector:
 
     def __init__(self) -> None:
         self._session = open_session(_network(), "cpu", threads=1)
+        self._rest: np.ndarray
         self._reset()
 
     def feed(self, samples: np.ndarray) -> np.ndarray:
@@ -126,7 +127,7 @@ def speech_spans(probabilities: Iterable[float], rules: SpeechRules = DEFAULT_RU
     end = 0  # of its speech, without
     begun: int | None = None  # where the present stretch of speech began
     index = -1
-    for index, probability in enumerate(probabilities):  # noqa: B007
+    for index, probability in enumerate(probabilities):
         if begun is None and probability >= rules.start:
             begun = index
         elif begun is not None and probability < rules.stop:
@@ -143,5 +144,5 @@ def speech_spans(probabilities: Iterable[float], rules: SpeechRules = DEFAULT_RU
         elif start is not None and index + 1 - end > 2 * pad + shortest:
             yield Span(start, end + pad)
             start = None
-    if start is not None:
+    if start is not None and start <= index:
         yield Span(start, min(end + pad, index + 1))

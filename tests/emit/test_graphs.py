@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
-from small_whisper import SCHEMES
+from small_whisper import SCHEMES, small_checkpoint, uniform_plan, with_decoding
 
 from fastwhisper_compress.checkpoint.dims import modules
-from fastwhisper_compress.emit.artifact import GRAPHS, WEIGHTS
+from fastwhisper_compress.emit.artifact import GRAPHS, WEIGHTS, emit
 from fastwhisper_compress.emit.graph import MS, Graph, WeightFile
 
 ON_CUDA = [name for name in SCHEMES if name != "int8_dynamic"]
@@ -223,3 +223,21 @@ def test_equal_bytes_are_stored_once_and_constants_are_shared(tmp_path):
         assert graph.cast(value, FLOAT16) == graph.cast(value, FLOAT16)
         assert [node.op_type for node in graph.model().graph.node] == ["Cast"]
     assert (tmp_path / "weights.bin").stat().st_size == 2 * array.nbytes
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("fuse", [True, False])
+def test_queries_that_nobody_fetches_cost_no_node(tmp_path, scheme, fuse):
+    checkpoint = small_checkpoint(3, decoder_layers=3)
+    found = {}
+    for heads in ((), ((1, 0), (1, 1), (2, 0))):
+        made = with_decoding(checkpoint, alignment_heads=heads)
+        folder = tmp_path / str(len(heads))
+        folder.mkdir()
+        emission = emit(made, uniform_plan(made.dims, SCHEMES[scheme], fuse=fuse), folder)
+        graph = onnx.load(folder / GRAPHS["decoder"], load_external_data=False).graph
+        nodes = [(node.name, node.op_type) for node in graph.node]
+        found[bool(heads)] = nodes, emission.modules, (folder / WEIGHTS).read_bytes()
+    assert found[False] == found[True]
+    queries = {value.name for value in graph.output if value.name.startswith("cross_query.")}
+    assert queries == {"cross_query.1", "cross_query.2"}

@@ -24,6 +24,7 @@ from fastwhisper_compress.passes.blocks import calibrated_blocks
 from fastwhisper_compress.passes.statistics import Statistics, readers, save
 from fastwhisper_compress.recipe.selectors import select
 from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION
+from fastwhisper_compress.runtime.options import Options
 from fastwhisper_compress.runtime.tokens import _byte_of_character
 from fastwhisper_compress.runtime.transcriber import load_artifact
 
@@ -198,3 +199,13 @@ def sqnr_db(reference, found):
 def with_decoding(checkpoint, **changes):
     """The same weights under other decoding rules."""
     return replace(checkpoint, decoding=replace(checkpoint.decoding, **changes))
+
+
+def ending_at(checkpoint, folder, clips):
+    """An artifact that ends each clip's text at another length: its end of text is a token that all come to say."""
+    free = opened(checkpoint, uniform_plan(checkpoint.dims), folder / "free")
+    texts = [one.tokens for one in free.transcribe_batch(clips, Options(stop_loops=False))]
+    places = {token: [text.index(token) if token in text else len(text) for text in texts] for token in range(256)}
+    eot = max(places, key=lambda token: len(set(places[token])))
+    changed = with_decoding(checkpoint, eot=eot)
+    return opened(changed, uniform_plan(checkpoint.dims), folder / "ending"), places[eot]

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_whisper import opened, small_checkpoint, speech_like, uniform_plan, write_artifact
+from small_whisper import opened, small_checkpoint, speech_like, uniform_plan, with_decoding, write_artifact
 
 from fastwhisper_compress.checkpoint.dims import modules
 from fastwhisper_compress.passes.prune import prune
@@ -161,3 +161,21 @@ def test_the_sparsity_is_in_the_ledger_and_pruning_twice_adds_up(tmp_path):
     twice, _ = pruned("heads", 0.5, checkpoint=pruned("heads", 0.5)[0])
     assert twice.tensors["decoder.layers.0.self_attn.q_proj.weight"].shape == (64, 256)
     assert twice.digest != CHECKPOINT.digest
+
+
+def test_the_heads_that_follow_time_keep_their_meaning():
+    """They are known by their numbers, which change where heads before them go; one that went is no longer known."""
+    heads = ((0, 1), (1, 0), (1, 1), (1, 3))
+    tensors = dict(CHECKPOINT.tensors)
+    for letter in "qkv":
+        name = f"decoder.layers.1.encoder_attn.{letter}_proj.weight"
+        tensors[name] = tensors[name].copy()
+        tensors[name][64:128] *= 0.1
+    checkpoint = with_decoding(CHECKPOINT.with_tensors(tensors), alignment_heads=heads)
+    for path, expected in (
+        ("decoder.layers.1.encoder_attn", ((0, 1), (1, 0), (1, 2))),
+        ("decoder.layers.1.self_attn", heads),
+        ("encoder.layers.1.self_attn", heads),
+    ):
+        smaller, _ = pruned("heads", 0.25, [path], checkpoint)
+        assert smaller.decoding.alignment_heads == expected

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 from small_whisper import small_checkpoint, uniform_plan, write_artifact
 
 from fastwhisper_compress.runtime import load_artifact
+
+sys.path.append(str(Path(__file__).parent))  # containers.py
 
 
 def _folder(factory, name, **changes):

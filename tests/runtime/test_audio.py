@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import sys
 
-import av
 import numpy as np
 import pytest
 import soundfile
+from containers import tone, write_container
 
 from fastwhisper_compress.errors import AudioError, BackendError
 from fastwhisper_compress.runtime.audio import read_audio
-
-
-def tone(rate, seconds=1.0, hz=440, level=0.4):
-    """A tone that fades in and out, so that filters ring neither at its start nor at its end."""
-    t = np.arange(round(rate * seconds)) / rate
-    return (level * np.hanning(t.size) * np.sin(2 * np.pi * hz * t)).astype(np.float32)
 
 
 def loudness_and_pitch(samples):
@@ -71,34 +65,6 @@ def test_resampling_folds_nothing_back(tmp_path):
     """What lies above 8 kHz is inaudible afterwards, not an alias."""
     soundfile.write(tmp_path / "high.wav", tone(48_000, hz=11_000), 48_000)
     assert np.abs(read_audio(tmp_path / "high.wav")).max() < 1e-3
-
-
-def write_container(path, codec, *, rate=44_100, layout="stereo", video=None, title="", seconds=1.0):
-    with av.open(str(path), "w") as container:
-        container.metadata["title"] = title
-        pictures = sound = None
-        if video:
-            pictures = container.add_stream(video, rate=10)
-            pictures.width = pictures.height = 64
-            pictures.pix_fmt = "yuv420p"
-        if codec:
-            sound = container.add_stream(codec, rate=rate)
-            sound.layout = layout
-        if pictures:
-            for _ in range(5):
-                image = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
-                container.mux(pictures.encode(image))
-            container.mux(pictures.encode())
-        if sound:
-            channels = 2 if layout == "stereo" else 1
-            frame = av.AudioFrame.from_ndarray(
-                np.tile(tone(rate, seconds), (channels, 1)), format="fltp", layout=layout
-            )
-            frame.sample_rate, frame.pts = rate, 0
-            for part in av.AudioResampler(format=sound.format, layout=layout, rate=rate).resample(frame):
-                container.mux(sound.encode(part))
-            container.mux(sound.encode())
-    return path
 
 
 CONTAINERS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_whisper import opened, small_checkpoint, speech_like, uniform_plan, with_decoding
+from small_whisper import ending_at, opened, small_checkpoint, speech_like, uniform_plan
 
 from fastwhisper_compress.emit.precision import Precision
 from fastwhisper_compress.errors import AudioError
@@ -18,16 +18,6 @@ PROMPT = (257, 270)
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory):
     return opened(small_checkpoint(11), uniform_plan(small_checkpoint(11).dims), tmp_path_factory.mktemp("b") / "a")
-
-
-def ending_at(checkpoint, tmp_path, clips):
-    """An artifact that ends each clip's text at another length: its end of text is a token that all come to say."""
-    free = opened(checkpoint, uniform_plan(checkpoint.dims), tmp_path / "free")
-    texts = [one.tokens for one in free.transcribe_batch(clips, Options(stop_loops=False))]
-    places = {token: [text.index(token) if token in text else len(text) for text in texts] for token in range(256)}
-    eot = max(places, key=lambda token: len(set(places[token])))
-    changed = with_decoding(checkpoint, eot=eot)
-    return opened(changed, uniform_plan(checkpoint.dims), tmp_path / "ending"), places[eot]
 
 
 def test_early_finishers_are_dropped_and_the_others_go_on(tmp_path):
