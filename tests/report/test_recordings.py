@@ -5,11 +5,13 @@ from __future__ import annotations
 import html
 
 import pytest
-from report_builders import rendered, row
+from report_builders import rendered, results_json, row
 from report_reading import check_safe
 
 from fastwhisper_compress.report.format import clock, units
 from fastwhisper_compress.report.model import Results
+from fastwhisper_compress.report.recordings import recordings_section
+from fastwhisper_compress.report.utterances import paired, to_rows
 
 ATTACK = '"><script>alert(1)</script>|`x`**b**\u202egnp.exe\n# h'
 SAID = "alpha bravo charlie delta echo foxtrot golf hotel"
@@ -86,16 +88,21 @@ def read(out):
     return check_safe(page), (out / "report.md").read_text(encoding="utf-8")
 
 
-def test_clips_alone_have_no_such_section(tmp_path):
-    rendered(tmp_path)
-    page, text = read(tmp_path)
-    assert "Long recordings" not in page.text
-    assert "Long recordings" not in text
+def section(rows=None, **changes):
+    """The section alone: drawing a whole page takes seconds."""
+    results = Results.from_json(results_json(**changes))
+    pairs = paired(*map(to_rows, rows or recordings_rows()), results.suite.language)
+    return recordings_section(results, pairs)
 
 
-def test_the_section_tells_figures_and_what_was_resampled(tmp_path):
+def test_clips_alone_have_no_such_section():
+    assert section() is None
+
+
+def test_the_page_tells_figures_and_what_was_resampled_and_leads_from_places_to_words(tmp_path):
     rendered(tmp_path, recordings_rows(), **with_recordings())
-    page, text = read(tmp_path)
+    page = check_safe((tmp_path / "report.html").read_text(encoding="utf-8"))
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
     for shown in (html.unescape(page.text).replace("\xa0", " "), text.replace("\\", "")):
         assert "Long recordings" in shown
         assert "a window is what was resampled" in shown
@@ -103,11 +110,9 @@ def test_the_section_tells_figures_and_what_was_resampled(tmp_path):
         assert "Windows that lost most" in shown
         for value in ("2.00 %", "4.38 %", "+2.38 pp", "+4.90 pp", "1, 5", "30.0", "45.0", "0.02 s", "98.5 %"):
             assert value in shown
-
-
-def test_a_place_leads_to_the_words_of_its_window(tmp_path):
-    rendered(tmp_path, recordings_rows(), **with_recordings())
-    page, text = read(tmp_path)
+        # windows take the place of the recording among what lost most
+        assert "Of 2 windows, 1 have more errors than under FP32" in shown
+        assert "errors 0 to 5 in 2 words" in shown
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a" and attributes["href"].startswith("#w")]
     assert links == ["#window-1"]
     (article,) = [attributes for tag, attributes in page.tags if attributes.get("id") == "window-1"]
@@ -117,18 +122,12 @@ def test_a_place_leads_to_the_words_of_its_window(tmp_path):
     assert "so thank you very much" in text
 
 
-def test_windows_take_the_place_of_recordings_among_the_worst(tmp_path):
-    rendered(tmp_path, recordings_rows(), **with_recordings())
-    page, _ = read(tmp_path)
-    assert "Of 2 windows, 1 have more errors than under FP32" in page.text
-    assert "errors 0 to 5 in 2 words" in page.text
-
-
 def test_hostile_names_and_texts_stay_text(tmp_path):
     bad = [place(recording=ATTACK, text=ATTACK, kind=kind) for kind in ("invented", "dropped", "unspoken", "looped")]
     rows = recordings_rows(name=ATTACK, invented=ATTACK.replace("\n", " "))
     rendered(tmp_path, rows, **with_recordings(candidate__eval__recordings=figures(places=bad)))
-    _, text = read(tmp_path)
+    check_safe((tmp_path / "report.html").read_text(encoding="utf-8"))
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "<script" not in text
     assert "\u202e" not in text
 
@@ -140,17 +139,24 @@ def test_hostile_names_and_texts_stay_text(tmp_path):
         {"delta__recordings__shift": None, "delta__recordings__wer_delta_pp": None, "delta__recordings__ci95_pp": None},
         {"delta__unit": "utterance or window", "suite__synthetic": False},
         {"candidate__eval__metric": "cer", "baseline__eval__metric": "cer", "suite__language": "zh"},
-        {"candidate__eval__recordings": figures(places=[place(recording="unknown")])},
     ],
 )
-def test_what_is_not_known_is_left_out_or_said(tmp_path, changes):
-    rendered(tmp_path, recordings_rows(), **(with_recordings() | changes))
-    page, _ = read(tmp_path)
-    assert "Long recordings" in page.text
+def test_what_is_not_known_is_left_out_or_said(changes):
+    found = section(**(with_recordings() | changes))
+    cells = [cell for table in (found.figures, found.shift) for one in table.rows for cell in one]
+    assert "None" not in cells
+    assert "nan" not in cells
 
 
-def test_round_trip(tmp_path):
-    results = rendered(tmp_path, recordings_rows(), **with_recordings())
+def test_a_place_outside_of_every_window_leads_nowhere():
+    places = [place(recording="unknown"), place()]
+    found = section(**with_recordings(candidate__eval__recordings=figures(places=places)))
+    assert [one.window for one in found.places] == [None, 1]
+    assert [one.span for one in found.windows] == ["1:05.0 to 1:20.0"]
+
+
+def test_round_trip():
+    results = Results.from_json(results_json(**with_recordings()))
     assert Results.from_json(results.to_json()) == results
 
 

@@ -81,5 +81,5 @@ def test_missing_rows(tmp_path):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the normaliser's own file handle
 def test_the_evaluation_aligns_unless_told_otherwise():
     pair = [row("a", "It's Dr. Smith", "it is doctor smith")], [row("a", "It's Dr. Smith", "it is doctor", (0, 1, 0))]
-    found = worst_utterances(to_rows(pair[0]), to_rows(pair[1]), language="en")
+    found = worst_utterances(paired(to_rows(pair[0]), to_rows(pair[1]), "en"), language="en")
     assert [(part.op, part.text) for part in found.shown[0].candidate] == [("equal", "it is doctor"), ("del", "smith")]
