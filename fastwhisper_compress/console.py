@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from fastwhisper_compress.report import Results
 
 
+_PLACES_SHOWN = 5
+_TEXT_SHOWN = 80  # characters of a place
+
+
 @contextmanager
 def progress() -> Iterator[Report]:
     """Give a function that shows what is going on as bars on stderr, or as plain lines where stderr is no terminal."""
@@ -111,6 +115,33 @@ def memory_lines(trace: Mapping[str, Any]) -> list[str]:
         share = one["seconds"] / whole_s
         lines.append(f"{shown(name):8} {one['peak_rss_bytes'] / 1e6:13.1f} {above:>11} {share:7.1%}{vram}")
     return [*lines, f"after load {loaded / 1e6:.1f} MB; peaks: {trace['method']}"]
+
+
+def recordings_lines(figures: Mapping[str, Any], metric: str) -> list[str]:
+    """Return what recordings of more than 30 s went through, in plain text, the worst places last."""
+    from fastwhisper_compress.report.format import clock, count
+    from fastwhisper_compress.report.text import neutralise
+
+    def told(key: str, what: str) -> str:
+        found = figures[key]
+        unit = "character" if metric == "cer" else "word"
+        return f"{what}: not measured" if found is None else f"{what}: {found['n']} ({count(found['n_words'], unit)})"
+
+    rate = "nothing was said" if figures["wer"] is None else f"{metric.upper()} {figures['wer']:.2%}"
+    head = (
+        f"{count(figures['n_recordings'], 'recording')} of more than 30 s in {count(figures['n_windows'], 'window')}: "
+        f"{rate}, speed {figures['rtfx']:.1f} x real time"
+    )
+    wrong = (
+        f"{told('invented', 'invented stretches')}, {told('dropped', 'dropped')}, "
+        f"{told('unspoken', 'text where nobody spoke')}, windows in a circle: {figures['looped_windows']}"
+    )
+    lines = [head, wrong]
+    for place in figures["places"][:_PLACES_SHOWN]:
+        text = neutralise(place["text"])
+        short = text if len(text) <= _TEXT_SHOWN else f"{text[: _TEXT_SHOWN - 1]}\N{HORIZONTAL ELLIPSIS}"
+        lines.append(f"  {neutralise(place['recording'])} {clock(place['start_s'])} {place['kind']}: {short}")
+    return lines
 
 
 def show(value: Any) -> None:

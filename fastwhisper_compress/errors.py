@@ -56,7 +56,11 @@ class SuiteError(UsageError):
 
 
 class AudioError(UsageError):
-    """Audio that cannot be decoded or is longer than what was asked of it."""
+    """Audio that cannot be decoded, or not be heard."""
+
+
+class AudioTooLongError(AudioError):
+    """Audio that lasts longer than the caller can take at once."""
 
 
 class ModelNotFoundError(UsageError, FileNotFoundError):

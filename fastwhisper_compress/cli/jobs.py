@@ -124,6 +124,8 @@ def evaluate(
         f"speed {figures['rtfx']:.1f} x real time, load {figures['load_s']:.2f} s, "
         f"peak RSS {memory['peak_rss_bytes'] / 1e6:.1f} MB, {figures['threads']} threads"
     )
+    if figures["recordings"]:
+        typer.echo("\n".join(console.recordings_lines(figures["recordings"], figures["metric"])))
     typer.echo("\n".join(console.memory_lines(memory["trace"])))
     if figures["resumed_rows"]:
         typer.echo(

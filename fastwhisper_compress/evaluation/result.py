@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fastwhisper_compress.errors import UsageError
-from fastwhisper_compress.evaluation import wer
+from fastwhisper_compress.evaluation import longform, wer
+from fastwhisper_compress.evaluation.aligned import Aligned, aligned
 from fastwhisper_compress.evaluation.runner import finished_rows
+from fastwhisper_compress.evaluation.timeline import Timeline
+from fastwhisper_compress.evaluation.units import paired_units, unit_name
 from fastwhisper_compress.evaluation.wer import Counts
 
 if TYPE_CHECKING:
@@ -25,7 +29,11 @@ BATCH_KEYS = (
 
 @dataclass(frozen=True)
 class Row:
-    """One utterance: what was said, what came out, what it cost."""
+    """One utterance: what was said, what came out, what it cost.
+
+    Attributes:
+        timeline: When what was heard, for a recording of more than 30 s; None for a clip, and where the audio failed.
+    """
 
     id: str
     text: str
@@ -41,6 +49,7 @@ class Row:
     insertions: int
     n_ref_words: int
     speaker: str | None
+    timeline: Timeline | None = None
 
     @property
     def counts(self) -> Counts:
@@ -95,8 +104,20 @@ class Evaluation:
 
     @property
     def repetition_loops(self) -> int:
-        """Outputs stuck in a loop, whether decoding stopped there or not."""
-        return sum(row.looped or wer.has_repetition_loop(row.text, row.reference, self.language) for row in self.rows)
+        """Clips, and windows of recordings, stuck in a loop, whether decoding stopped there or not."""
+        clips = [row for row in self.rows if row.timeline is None]
+        looped = sum(row.looped or wer.has_repetition_loop(row.text, row.reference, self.language) for row in clips)
+        return looped + (self.recordings["looped_windows"] if self.recordings else 0)
+
+    @cached_property
+    def aligned(self) -> tuple[Aligned, ...]:
+        """The recordings beside their references."""
+        return tuple(aligned(row, self.language) for row in self.rows if row.timeline is not None)
+
+    @cached_property
+    def recordings(self) -> dict[str, Any] | None:
+        """What only long audio can go wrong in; None where the suite holds clips alone."""
+        return longform.figures([row for row in self.rows if row.timeline is not None], self.aligned)
 
     def to_json(self) -> dict[str, dict[str, Any]]:
         """Return the ``eval`` and ``memory`` parts of results.json (weight bytes are the artifact's to tell)."""
@@ -122,6 +143,7 @@ class Evaluation:
                 "resumed_rows": self.resumed_rows,
                 "measured_at": self.process.get("measured_at"),
                 **{key: self.process[key] for key in BATCH_KEYS},
+                "recordings": self.recordings,
             },
             "memory": {
                 key: self.process[key]
@@ -163,6 +185,7 @@ def score_rows(suite: Suite, rows: Sequence[Mapping[str, Any]]) -> tuple[Row, ..
             insertions=count.insertions,
             n_ref_words=count.n_ref_words,
             speaker=one.speaker,
+            timeline=None if row["timeline"] is None else Timeline.from_json(row["timeline"]),
         )
         for one, row, count in zip(suite.utterances, found, counts, strict=True)
     )
@@ -192,14 +215,15 @@ def compare(baseline: Evaluation, candidate: Evaluation, *, seed: int = 0) -> di
         )
     from fastwhisper_compress.evaluation.stats import paired_delta
 
-    pairs = list(zip(baseline.rows, candidate.rows, strict=True))
+    pairs = paired_units(baseline.rows, candidate.rows, baseline.language)
     delta = paired_delta(
-        [row.counts for row in baseline.rows],
-        [row.counts for row in candidate.rows],
-        [row.speaker for row in baseline.rows],
+        [before.counts for before, _ in pairs],
+        [after.counts for _, after in pairs],
+        [before.speaker for before, _ in pairs],
         seed=seed,
         metric=baseline.metric,
-        n_transcripts_differ=sum(one.text != other.text for one, other in pairs),
+        n_transcripts_differ=sum(before.text != after.text for before, after in pairs),
+        unit=unit_name(baseline.rows),
     )
     peak = baseline.process["peak_rss_bytes"]
     return delta | {
@@ -207,6 +231,7 @@ def compare(baseline: Evaluation, candidate: Evaluation, *, seed: int = 0) -> di
         "loops_delta": candidate.repetition_loops - baseline.repetition_loops,
         "rss_saved_pct": 100 * (peak - candidate.process["peak_rss_bytes"]) / peak,
         "rtfx_ratio": candidate.rtfx / baseline.rtfx,
+        "recordings": longform.delta(baseline, candidate, seed=seed),
     }
 
 

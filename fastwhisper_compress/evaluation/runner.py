@@ -6,7 +6,8 @@ transcribing does not need (no torch, no jiwer, no scipy).
 ``python -m fastwhisper_compress.evaluation.runner SPEC.json``, where the spec holds ``artifact``, ``rows_path``,
 ``threads``, ``provider``, ``backend``, ``batch_size``, ``offload`` (null: what the artifact says) and ``utterances`` (each
 with ``id``, ``audio``, ``language``). Rows are appended to ``rows_path`` and flushed one by one; ids already there are
-skipped, so an interrupted run goes on where it stopped. ``load_s`` is opening the artifact, imports not included; the first clip is transcribed once untimed before the
+skipped, so an interrupted run goes on where it stopped. Clips of at most 30 s go to the model as they are, recordings that
+last longer in windows (``recordings``). ``load_s`` is opening the artifact, imports not included; the first clip is transcribed once untimed before the
 rest. Standard output carries one JSON object per line:
 ``{"event": "progress" | "recovery" | "error" | "measurement", ...}``.
 """
@@ -17,12 +18,12 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fastwhisper_compress.errors import AudioError, FastWhisperError
+from fastwhisper_compress.errors import AudioError, AudioTooLongError, FastWhisperError
 from fastwhisper_compress.evaluation.memory_probe import VideoMemory, resident_bytes
 from fastwhisper_compress.evaluation.memory_trace import MemoryTrace
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 SAMPLE_RATE_HZ = 16_000
 
 Emit = Callable[[Mapping[str, Any]], None]
+Recordings = Callable[[Sequence[Mapping[str, str]]], Iterator[Mapping[str, Any]]]
+"""Hears recordings of any length, and gives a row for each."""
 
 
 class Transcript(Protocol):
@@ -89,13 +92,14 @@ def transcribe_suite(
     rows_path: Path,
     *,
     batch_size: int = 1,
+    recordings: Recordings,
     on_shrink: OnShrink,
     after_each: Callable[[int], None],
 ) -> int:
-    """Transcribe what is not yet in ``rows_path``.
+    """Transcribe what is not yet in ``rows_path``: the clips, and then the recordings.
 
-    Audio that cannot be decoded, or that the model refuses (too long), becomes a row with an error. Only computing is
-    timed: features and decoding, not reading the file.
+    Audio that cannot be decoded becomes a row with an error. Only computing is timed: features and decoding, not reading
+    the file.
 
     Args:
         transcriber: The loaded artifact.
@@ -103,6 +107,7 @@ def transcribe_suite(
         utterances: ``id``, ``audio`` and ``language`` of each.
         rows_path: JSONL file to append to.
         batch_size: How many clips to transcribe together.
+        recordings: Hears what ``read_audio`` finds too long.
         on_shrink: Told when memory ran out and with how many clips it goes on.
         after_each: Called with the number of rows done.
 
@@ -116,12 +121,22 @@ def transcribe_suite(
     _warm_up(transcriber, read_audio, utterances)
     left = [one for one in utterances if one["id"] not in done]
     clips = (_clip(read_audio, one) for one in left)
+    longer: list[Mapping[str, str]] = []
     with rows_path.open("a", encoding="utf-8") as file:
-        for one, found in zip(left, transcribe_all(transcriber, clips, batch_size, on_shrink=on_shrink), strict=True):
-            file.write(json.dumps(_row(one["id"], found), ensure_ascii=False) + "\n")
+
+        def write(row: Mapping[str, Any]) -> None:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
-            done.add(one["id"])
+            done.add(row["id"])
             after_each(len(done))
+
+        for one, found in zip(left, transcribe_all(transcriber, clips, batch_size, on_shrink=on_shrink), strict=True):
+            if isinstance(found, AudioTooLongError):
+                longer.append(one)
+            else:
+                write(_row(one["id"], found))
+        for row in recordings(longer):
+            write(row)
     return resumed
 
 
@@ -178,12 +193,26 @@ def _measure(spec: Mapping[str, Any], emit: Emit) -> None:
         recoveries.append([before, after])
         emit({"event": "recovery", "from": before, "to": after})
 
+    def recordings(longer: Sequence[Mapping[str, str]]) -> Iterator[Mapping[str, Any]]:
+        if longer:  # a suite of clips should not pay for what only recordings need
+            from fastwhisper_compress.evaluation.recordings import hear_recordings
+
+            yield from hear_recordings(
+                transcriber,
+                longer,
+                words=bool(transcriber.manifest.decoding.alignment_heads),
+                batch_size=spec["batch_size"],
+                on_shrink=on_shrink,
+                warm_up=len(longer) == len(utterances),
+            )
+
     resumed = transcribe_suite(
         transcriber,
         partial(read_audio, max_s=MAX_CLIP_S),
         utterances,
         Path(spec["rows_path"]),
         batch_size=spec["batch_size"],
+        recordings=recordings,
         on_shrink=on_shrink,
         after_each=after_each,
     )
@@ -229,18 +258,24 @@ def _clip(read_audio: Callable[[Path], Samples], one: Mapping[str, str]) -> Clip
         return error
 
 
-def _row(name: str, found: Heard[Transcript] | FastWhisperError) -> dict[str, str | list[int] | float | None]:
+def failed_row(name: str, error: str) -> dict[str, Any]:
+    """Return the row of audio of which nothing was heard."""
+    return {
+        "id": name,
+        "text": "",
+        "tokens": [],
+        "looped": False,
+        "redone": False,
+        "audio_s": 0.0,
+        "wall_s": 0.0,
+        "error": error,
+        "timeline": None,
+    }
+
+
+def _row(name: str, found: Heard[Transcript] | FastWhisperError) -> dict[str, Any]:
     if isinstance(found, FastWhisperError):
-        return {
-            "id": name,
-            "text": "",
-            "tokens": [],
-            "looped": False,
-            "redone": False,
-            "audio_s": 0.0,
-            "wall_s": 0.0,
-            "error": found.message,
-        }
+        return failed_row(name, found.message)
     transcript = found.transcript
     return {
         "id": name,
@@ -251,6 +286,7 @@ def _row(name: str, found: Heard[Transcript] | FastWhisperError) -> dict[str, st
         "audio_s": len(found.clip.samples) / SAMPLE_RATE_HZ,
         "wall_s": found.wall_s,
         "error": None,
+        "timeline": None,
     }
 
 

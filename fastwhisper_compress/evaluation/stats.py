@@ -2,6 +2,7 @@
 
 The difference is a ratio over the corpus, ``sum(candidate errors - baseline errors) / sum(reference words)``, and the
 utterance is the unit of sampling: errors inside one utterance hang together (a wrong start, a loop), utterances hardly.
+Of a recording it is the window (see ``units``).
 
 **By utterance** the interval is the envelope of two: the paired BCa bootstrap and Student's t over the jackknife.
 Neither alone keeps its promise on error counts. In simulations of 150 utterances (3,000 data sets each; the tests repeat
@@ -66,21 +67,23 @@ def paired_delta(
     n_resamples: int = N_RESAMPLES,
     metric: str = "wer",
     n_transcripts_differ: int | None = None,
+    unit: str = "utterance",
 ) -> dict[str, Any]:
-    """Compare the errors of two models on the same utterances.
+    """Compare the errors of two models on the same utterances, or other units of sampling.
 
     Args:
-        baseline: Counts per utterance.
-        candidate: Counts per utterance, in the same order.
-        speakers: Speaker per utterance; the interval by speaker needs all named and at least two different ones.
+        baseline: Counts per unit.
+        candidate: Counts per unit, in the same order.
+        speakers: Speaker per unit; the interval by speaker needs all named and at least two different ones.
         seed: Seed of the bootstrap.
         n_resamples: Bootstrap resamples.
         metric: ``wer`` or ``cer``, for the statement.
         n_transcripts_differ: How many transcripts differ in their text; told apart from equal counts where known.
+        unit: What one unit is, for the statement.
 
     Returns:
         ``wer_delta_pp``, ``ci95_pp``, ``ci95_by_speaker_pp``, ``n_speakers``, ``share_no_worse``, ``insertions_delta``,
-        ``identical``, ``n_utterances`` and ``statement``. An interval is None where the data hold no variation to
+        ``identical``, ``unit``, ``n_units`` and ``statement``. An interval is None where the data hold no variation to
         compute it from (equal counts everywhere, one utterance): that is absence of evidence, not certainty.
 
     Raises:
@@ -94,7 +97,7 @@ def paired_delta(
     interval = _by_utterance(difference, words, seed, n_resamples)
     n_speakers, by_speaker = _by_speaker(difference, words, speakers)
     same = not difference.any()
-    point = f"{metric.upper()} {100 * delta:+.2f} pp in {len(difference)} utterances"
+    point = f"{metric.upper()} {100 * delta:+.2f} pp in {_units(len(difference), unit)}"
     identical = same if n_transcripts_differ is None else n_transcripts_differ == 0
     return {
         "wer_delta_pp": 100 * delta,
@@ -104,8 +107,9 @@ def paired_delta(
         "share_no_worse": float((difference <= 0).mean()),
         "insertions_delta": sum(c.insertions for c in candidate) - sum(b.insertions for b in baseline),
         "identical": identical,
-        "n_utterances": len(difference),
-        "statement": _unchanged(len(difference), n_transcripts_differ)
+        "unit": unit,
+        "n_units": len(difference),
+        "statement": _unchanged(len(difference), n_transcripts_differ, unit)
         if same
         else _changed(point, interval, by_speaker, n_speakers),
     }
@@ -189,14 +193,16 @@ def _percentage_points(interval: Interval | None) -> list[float] | None:
     return None if interval is None else [100 * interval[0], 100 * interval[1]]
 
 
-def _unchanged(n: int, n_transcripts_differ: int | None) -> str:
+def _units(n: int, unit: str) -> str:
+    return f"{n} {' or '.join(f'{one}s' for one in unit.split(' or '))}"
+
+
+def _unchanged(n: int, n_transcripts_differ: int | None, unit: str) -> str:
     detail = {0: ": all transcripts are identical", None: ""}.get(
         n_transcripts_differ, f": {n_transcripts_differ} transcripts differ, none in its number of errors"
     )
     unseen = 100 * (1 - (1 - CONFIDENCE) ** (1 / n))
-    return (
-        f"no difference seen in {n} utterances{detail}; a change in fewer than {unseen:.1f} % of speech may be unseen"
-    )
+    return f"no difference seen in {_units(n, unit)}{detail}; a change in fewer than {unseen:.1f} % of speech may be unseen"
 
 
 def _changed(point: str, interval: Interval | None, by_speaker: Interval | None, n_speakers: int | None) -> str:

@@ -23,7 +23,7 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
 
 from fastwhisper_compress.errors import BackendError
 
@@ -44,6 +44,19 @@ LOOP_SPAN = 8
 LOOP_LONGEST_UNIT = 32
 
 _NORMALIZERS = "fastwhisper_compress._whisper_normalizers"
+
+
+class Chunk(NamedTuple):
+    """A run of units that an alignment treats alike: ``op`` is ``equal``, ``substitute``, ``delete`` or ``insert``.
+
+    The spans are half open; one of them is empty for ``delete`` (hypothesis) and ``insert`` (reference).
+    """
+
+    op: str
+    ref_start: int
+    ref_end: int
+    hyp_start: int
+    hyp_end: int
 
 
 class Normalizer(Protocol):
@@ -118,12 +131,27 @@ def alignment(reference: str, hypothesis: str, language: str = "en") -> list[tup
         ``(op, reference words, hypothesis words)`` in order, ``op`` being ``equal``, ``substitute``, ``delete`` or
         ``insert``; the items are characters where the language is scored by character.
     """
-    output = _process([(normalise(reference, language), normalise(hypothesis, language))], language)
-    ref, hyp = output.references[0], output.hypotheses[0]
+    ref, hyp = units(normalise(reference, language), language), units(normalise(hypothesis, language), language)
     return [
-        (c.type, ref[c.ref_start_idx : c.ref_end_idx], hyp[c.hyp_start_idx : c.hyp_end_idx])
-        for c in output.alignments[0]
+        (chunk.op, ref[chunk.ref_start : chunk.ref_end], hyp[chunk.hyp_start : chunk.hyp_end])
+        for chunk in align(ref, hyp, language)
     ]
+
+
+def units(normalised: str, language: str) -> list[str]:
+    """Split a normalised text into what is counted: its words, or its characters where the language has no spaces."""
+    return list(normalised) if metric_for(language) == "cer" else normalised.split()
+
+
+def joined(parts: Sequence[str], language: str) -> str:
+    """Put units together again."""
+    return ("" if metric_for(language) == "cer" else " ").join(parts)
+
+
+def align(reference: Sequence[str], hypothesis: Sequence[str], language: str) -> list[Chunk]:
+    """Align two sequences of units at the least number of edits."""
+    output = _process([(joined(reference, language), joined(hypothesis, language))], language)
+    return [Chunk(c.type, c.ref_start_idx, c.ref_end_idx, c.hyp_start_idx, c.hyp_end_idx) for c in output.alignments[0]]
 
 
 def has_repetition_loop(hypothesis: str, reference: str, language: str = "en") -> bool:

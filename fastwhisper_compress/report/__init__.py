@@ -43,13 +43,14 @@ def render(
     from fastwhisper_compress.report.card import render_card
     from fastwhisper_compress.report.html import render_html
     from fastwhisper_compress.report.markdown import render_markdown
-    from fastwhisper_compress.report.utterances import to_rows, worst_utterances
+    from fastwhisper_compress.report.recordings import recordings_section
+    from fastwhisper_compress.report.utterances import paired, to_rows, worst_utterances
     from fastwhisper_compress.report.view import build_view
 
-    worst = worst_utterances(
-        to_rows(baseline_rows), to_rows(candidate_rows), language=results.suite.language, align=align
-    )
-    view = build_view(results, worst)
+    language = results.suite.language
+    pairs = paired(to_rows(baseline_rows), to_rows(candidate_rows), language)
+    worst = worst_utterances(pairs, language=language, align=align)
+    view = build_view(results, worst, recordings_section(results, pairs, align))
     pages = {
         "report.md": render_markdown(view),
         "README.md": render_card(view, results),

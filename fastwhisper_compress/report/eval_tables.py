@@ -13,12 +13,14 @@ from fastwhisper_compress.report.format import (
     moment,
     number,
     percent,
+    plural,
     points,
     ratio,
     saved,
     scientific,
     seconds,
     signed,
+    units,
 )
 from fastwhisper_compress.report.judge import SYNTHETIC, loss_text, vram_saved_pct
 from fastwhisper_compress.report.table import Table
@@ -26,6 +28,12 @@ from fastwhisper_compress.report.table import Table
 if TYPE_CHECKING:
     from fastwhisper_compress.report.model import Eval, Results
     from fastwhisper_compress.report.utterances import Worst
+
+
+_BY_WINDOW = (
+    " A recording is resampled by the windows that both models heard, so the interval speaks of these recordings and others "
+    "like them, not of other speakers or rooms."
+)
 
 
 def verification(results: Results) -> Table:
@@ -170,20 +178,24 @@ def statistics(results: Results, synthetic: str) -> Table:
         speakers = f"none: {count(delta.n_speakers, 'speaker')} named, too few or no difference"
     missing = "none: identical transcripts have no variance" if delta.identical else "none could be computed"
     return Table(
-        f"{name} difference, paired by utterance" + (f" ({synthetic})" if synthetic else ""),
+        f"{name} difference, paired by {delta.unit}" + (f" ({synthetic})" if synthetic else ""),
         ("Statistic", "Value"),
         (
             (f"{name} change", points(delta.wer_delta_pp)),
-            ("95 % interval, by utterance", interval(delta.ci95_pp) if delta.ci95_pp else missing),
+            (f"95 % interval, by {delta.unit}", interval(delta.ci95_pp) if delta.ci95_pp else missing),
             ("95 % interval, by speaker", speakers),
             ("Reading", loss_text(results)),
-            ("Utterances no worse", f"{percent(delta.share_no_worse, 1)} of {number(delta.n_utterances)}"),
+            (
+                f"{plural(delta.unit).capitalize()} no worse",
+                f"{percent(delta.share_no_worse, 1)} of {number(delta.n_units)}",
+            ),
             ("Insertions", signed(delta.insertions_delta)),
             ("Empty outputs", signed(delta.empty_delta)),
             ("Repetition loops", signed(delta.loops_delta)),
         ),
         words=frozenset({1}),
-        note="Method by utterance: envelope of paired BCa bootstrap and jackknife t; by speaker: jackknife t.",
+        note=f"Method by {delta.unit}: envelope of paired BCa bootstrap and jackknife t; by speaker: jackknife t."
+        + (_BY_WINDOW if "window" in delta.unit else ""),
     )
 
 
@@ -192,8 +204,9 @@ def worst_summary(worst: Worst, results: Results) -> str:
     n = worst.n_worse + worst.n_better + worst.n_same
     if not n:
         return "No utterances were given to this report."
+    unit = results.delta.unit
     text = (
-        f"Of {count(n, 'utterance')}, {number(worst.n_worse)} have more errors than under FP32, {number(worst.n_better)} fewer and "
+        f"Of {units(n, unit)}, {number(worst.n_worse)} have more errors than under FP32, {number(worst.n_better)} fewer and "
         f"{number(worst.n_same)} as many"
     )
     if worst.shown:

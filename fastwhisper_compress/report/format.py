@@ -87,6 +87,25 @@ def count(n: int, noun: str, plural: str | None = None) -> str:
     return f"{number(n)} {noun if n == 1 else plural or noun + 's'}"
 
 
+def units(n: int, unit: str) -> str:
+    """``1 window``, ``120 windows``; ``9 utterances or windows`` where both are counted."""
+    return count(n, unit, plural(unit))
+
+
+def plural(unit: str) -> str:
+    """``windows``, ``utterances or windows``."""
+    return " or ".join(f"{one}s" for one in unit.split(" or "))
+
+
+def clock(seconds: float) -> str:
+    """A time in a recording, to the tenth: ``2:05.3``, ``1:02:05.3``."""
+    tenths = round(10 * seconds)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    tail = f"{rest // 10:02d}.{rest % 10}"
+    return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"
+
+
 def moment(iso: str | None) -> str:
     """A time of ISO 8601 in UTC, to the minute: seconds would only push the next column out of sight."""
     if iso is None:

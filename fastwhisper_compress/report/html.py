@@ -55,7 +55,9 @@ def render_html(view: View, results: Results) -> str:
 
     delta = results.delta
     whiskers = (
-        "whiskers are the 95 % interval by utterance" if delta.ci95_pp else "there is no interval by utterance to draw"
+        f"whiskers are the 95 % interval by {delta.unit}"
+        if delta.ci95_pp
+        else f"there is no interval by {delta.unit} to draw"
     )
     if delta.ci95_by_speaker_pp:
         whiskers += ", thin ones that by speaker"

@@ -9,7 +9,17 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from fastwhisper_compress.report.format import count, interval, megabytes, number, percent, points, ratio, saved
+from fastwhisper_compress.report.format import (
+    count,
+    interval,
+    megabytes,
+    number,
+    percent,
+    points,
+    ratio,
+    saved,
+    units,
+)
 
 if TYPE_CHECKING:
     from fastwhisper_compress.report.model import Results
@@ -73,7 +83,7 @@ def loss_text(results: Results) -> str:
     """What the evidence says about accuracy, without the numbers."""
     delta, worst = results.delta, worst_case_pp(results)
     if delta.identical:
-        return f"no difference seen in {count(delta.n_utterances, 'utterance')}, which is not proof of none"
+        return f"no difference seen in {units(delta.n_units, delta.unit)}, which is not proof of none"
     if worst is None:
         return "no interval could be computed, so a harmful loss is not excluded"
     lowest = min(bounds[0] for bounds in (delta.ci95_pp, delta.ci95_by_speaker_pp) if bounds)
@@ -95,7 +105,9 @@ def _accuracy(results: Results) -> str:
     bounds = f"95 % interval {interval(delta.ci95_pp)}" if delta.ci95_pp else "no 95 % interval"
     if delta.ci95_by_speaker_pp:
         bounds += f", by speaker {interval(delta.ci95_by_speaker_pp)}"
-    return f"{change}, {points(delta.wer_delta_pp)} ({bounds}, {count(delta.n_utterances, 'utterance')}): {loss_text(results)}"
+    return (
+        f"{change}, {points(delta.wer_delta_pp)} ({bounds}, {units(delta.n_units, delta.unit)}): {loss_text(results)}"
+    )
 
 
 def _memory(results: Results) -> str:

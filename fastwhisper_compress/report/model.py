@@ -24,6 +24,7 @@ from fastwhisper_compress.errors import UsageError
 from fastwhisper_compress.files import write_text
 from fastwhisper_compress.report.batch_model import AutoBatch, Throughput
 from fastwhisper_compress.report.memory_model import MemoryTraceInfo, PredictedMemory, Record
+from fastwhisper_compress.report.recordings_model import Interval, Recordings, RecordingsDelta
 from fastwhisper_compress.report.text import encodable
 
 SCHEMA_VERSION: Final = 4
@@ -37,7 +38,6 @@ def _finite_or_none(value: object) -> object:
 
 
 Decibel = Annotated[float | None, BeforeValidator(_finite_or_none)]
-Interval = tuple[float, float]
 
 
 class PassSpec(Record):
@@ -192,6 +192,7 @@ class Eval(Record):
     batch_size: PositiveInt = 1  # clips at a time, as asked for
     batch_size_used: PositiveInt = 1  # and what memory let through
     recoveries: tuple[tuple[PositiveInt, PositiveInt], ...] = ()  # memory ran out at, went on with
+    recordings: Recordings | None  # None: the suite holds clips alone
 
 
 class Sqnr(Record):
@@ -244,7 +245,7 @@ class Side(Record):
 
 
 class Delta(Record):
-    """Candidate minus baseline: errors paired by utterance, and what was saved."""
+    """Candidate minus baseline: errors paired by utterance or, in recordings, by window; and what was saved."""
 
     wer_delta_pp: float
     ci95_pp: Interval | None
@@ -255,12 +256,14 @@ class Delta(Record):
     empty_delta: int
     loops_delta: int
     identical: bool
-    n_utterances: NonNegativeInt
+    unit: Literal["utterance", "window", "utterance or window"]  # what was paired and resampled
+    n_units: NonNegativeInt
     statement: str
     size_saved_pct: float
     weight_saved_pct: float
     rss_saved_pct: float
     rtfx_ratio: float
+    recordings: RecordingsDelta | None  # None: the suite holds clips alone
 
 
 class Footprint(Record):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeInt, ValidationError
 
 from fastwhisper_compress.errors import UsageError
-from fastwhisper_compress.report.format import count
+from fastwhisper_compress.evaluation.timeline import Timeline
+from fastwhisper_compress.evaluation.units import Unit, paired_units
+from fastwhisper_compress.evaluation.wer import Counts
+from fastwhisper_compress.report.format import clock, count
 from fastwhisper_compress.report.text import encodable
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ WORST_SHOWN = 10
 Align = Callable[[str, str], list[tuple[str, list[str], list[str]]]]
 Text = Annotated[str, BeforeValidator(encodable)]
 Op = Literal["equal", "ins", "del"]
+Pair = tuple[Unit, Unit]
 
 
 class Row(BaseModel):
@@ -37,11 +41,13 @@ class Row(BaseModel):
     n_ref_words: NonNegativeInt
     speaker: Text | None = None
     error: Text | None = None
+    timeline: Annotated[Timeline | None, BeforeValidator(encodable)] = None
 
     @property
-    def errors(self) -> int:
-        """Substitutions, deletions and insertions together."""
-        return self.substitutions + self.deletions + self.insertions
+    def counts(self) -> Counts:
+        """Edit counts."""
+        hits = self.n_ref_words - self.substitutions - self.deletions
+        return Counts(hits, self.substitutions, self.deletions, self.insertions)
 
 
 @dataclass(frozen=True)
@@ -54,27 +60,26 @@ class Diff:
 
 @dataclass(frozen=True)
 class Utterance:
-    """One utterance under both models, its transcripts as differences from the reference."""
+    """One utterance, or one window of a recording, under both models: transcripts as differences from the reference.
+
+    Attributes:
+        id: The utterance.
+        span: When the window is, or nothing.
+        change: What became of its errors, in words.
+    """
 
     id: str
+    span: str
     speaker: str
     reference: str
     baseline: tuple[Diff, ...]
     candidate: tuple[Diff, ...]
-    baseline_errors: int
-    candidate_errors: int
-    n_ref_words: int
-    unit: str
-
-    @property
-    def change(self) -> str:
-        """What became of its errors, in words."""
-        return f"errors {self.baseline_errors} to {self.candidate_errors} in {count(self.n_ref_words, self.unit)}"
+    change: str
 
 
 @dataclass(frozen=True)
 class Worst:
-    """The utterances with the largest increase in errors, and how many went which way."""
+    """The utterances and windows with the largest increase in errors, and how many went which way."""
 
     shown: tuple[Utterance, ...]
     n_worse: int
@@ -117,46 +122,52 @@ def to_rows(rows: Iterable[Row | Mapping[str, object] | object]) -> list[Row]:
         ) from error
 
 
+def paired(baseline: Iterable[Row], candidate: Iterable[Row], language: str) -> list[Pair]:
+    """Pair the rows by id, those of recordings window by window; a row without a partner is left out."""
+    first = {row.id: row for row in baseline}
+    after = [row for row in candidate if row.id in first]
+    return paired_units([first[row.id] for row in after], after, language)
+
+
 def worst_utterances(
-    baseline: Iterable[Row],
-    candidate: Iterable[Row],
-    *,
-    language: str,
-    align: Align | None = None,
-    limit: int = WORST_SHOWN,
+    pairs: Sequence[Pair], *, language: str, align: Align | None = None, limit: int = WORST_SHOWN
 ) -> Worst:
-    """Pair the rows by id and pick the largest increases in errors; ties go to the shorter reference, then to the id.
+    """Pick the largest increases in errors; ties go to the shorter reference, then to the id.
 
     Args:
-        baseline: Rows of the FP32 model.
-        candidate: Rows of the compressed model.
+        pairs: The units under the FP32 model and under the compressed one.
         language: Decides the normaliser, and whether words or characters are compared.
         align: Takes the place of ``evaluation.wer.alignment``.
         limit: Most utterances to show.
     """
-    first = {row.id: row for row in baseline}
-    pairs = [(first[row.id], row) for row in candidate if row.id in first]
-    gains = [after.errors - before.errors for before, after in pairs]
+    gains = [after.counts.errors - before.counts.errors for before, after in pairs]
     worse = sorted(
         (pair for pair, gain in zip(pairs, gains, strict=True) if gain > 0),
-        key=lambda pair: (pair[0].errors - pair[1].errors, pair[1].n_ref_words, pair[1].id),
+        key=lambda pair: (
+            pair[0].counts.errors - pair[1].counts.errors,
+            pair[1].counts.n_ref_words,
+            pair[1].id,
+            pair[1].span_s or (),
+        ),
     )
-    aligner, joiner = _aligner(language, align)
-    shown = tuple(
-        Utterance(
-            after.id,
-            after.speaker or "",
-            after.reference,
-            _differences(aligner(before.reference, before.text), joiner),
-            _differences(aligner(after.reference, after.text), joiner),
-            before.errors,
-            after.errors,
-            after.n_ref_words,
-            "word" if joiner else "character",
-        )
-        for before, after in worse[:limit]
-    )
+    shown = tuple(beside(pair, language, align) for pair in worse[:limit])
     return Worst(shown, len(worse), sum(gain < 0 for gain in gains), sum(gain == 0 for gain in gains))
+
+
+def beside(pair: Pair, language: str, align: Align | None = None) -> Utterance:
+    """Put both transcripts beside the reference."""
+    before, after = pair
+    aligner, joiner = _aligner(language, align)
+    size = count(after.counts.n_ref_words, "word" if joiner else "character")
+    return Utterance(
+        after.id,
+        " to ".join(map(clock, after.span_s or ())),
+        after.speaker or "",
+        after.reference,
+        _differences(aligner(before.reference, before.text), joiner),
+        _differences(aligner(after.reference, after.text), joiner),
+        f"errors {before.counts.errors} to {after.counts.errors} in {size}",
+    )
 
 
 def _aligner(language: str, align: Align | None) -> tuple[Align, str]:

@@ -16,6 +16,7 @@ from fastwhisper_compress.report.format import (
     megabytes,
     number,
     percent,
+    plural,
     points,
     ratio,
     saved,
@@ -28,6 +29,7 @@ from fastwhisper_compress.report.throughput import throughput_table
 
 if TYPE_CHECKING:
     from fastwhisper_compress.report.model import Results
+    from fastwhisper_compress.report.recordings import RecordingsSection
     from fastwhisper_compress.report.utterances import Worst
 
 
@@ -66,8 +68,10 @@ class View:
     throughput: Table | None
     statistics: Table
     memory: MemorySection | None
+    recordings: RecordingsSection | None
     statement: str
     worst: Worst
+    worst_title: str
     worst_summary: str
     failed: Table
     environment: Table
@@ -78,7 +82,7 @@ class View:
     version: str
 
 
-def build_view(results: Results, worst: Worst) -> View:
+def build_view(results: Results, worst: Worst, recordings: RecordingsSection | None) -> View:
     """Format a whole run."""
     synthetic = SYNTHETIC if results.suite.synthetic else ""
     return View(
@@ -102,8 +106,10 @@ def build_view(results: Results, worst: Worst) -> View:
         throughput=throughput_table(results, synthetic),
         statistics=seen.statistics(results, synthetic),
         memory=memory_section(results),
+        recordings=recordings,
         statement=_sentence(results.delta.statement),
         worst=worst,
+        worst_title=f"{plural(results.delta.unit).capitalize()} that lost most",
         worst_summary=seen.worst_summary(worst, results),
         failed=seen.failed(results),
         environment=_environment(results),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastwhisper_compress.errors import AudioError
+from fastwhisper_compress.errors import AudioTooLongError
 from fastwhisper_compress.runtime.audio_blocks import SAMPLE_RATE, open_audio
 from fastwhisper_compress.runtime.audio_source import ENDS_EARLY, NOTHING_STORED, undecodable
 
@@ -32,7 +32,8 @@ def read_audio(path: Path | str, *, max_s: float | None = None) -> np.ndarray:
         float32 (n,), 16 kHz, mono.
 
     Raises:
-        AudioError: The file is missing, empty, damaged, too long, or not audio.
+        AudioError: The file is missing, empty, damaged, or not audio.
+        AudioTooLongError: It lasts longer than ``max_s``.
         BackendError: It needs PyAV, which is not installed.
     """
     longest_s = float("inf") if max_s is None else max_s + _AAC_FRAME_S
@@ -58,5 +59,5 @@ def _is_damage(gap: Gap) -> bool:
     return gap.reason not in {ENDS_EARLY, NOTHING_STORED}
 
 
-def _too_long(path: Path | str, max_s: float | None) -> AudioError:
-    return AudioError(f"lasts more than {max_s:g} s", place=str(path), remedy="cut it into shorter clips")
+def _too_long(path: Path | str, max_s: float | None) -> AudioTooLongError:
+    return AudioTooLongError(f"lasts more than {max_s:g} s", place=str(path), remedy="cut it into shorter clips")

@@ -6,7 +6,7 @@ import json
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,17 @@ def run_once(home: Home, variant: Variant, model: str, clips: Sequence[Clip], th
         "clips": [{"id": clip.id, "samples": str(clip.samples)} for clip in clips],
     }
     runner = OURS[variant.peer] if variant.is_ours else PEERS[variant.peer].runner
+    return start_runner(home, variant, runner, spec, threads, f"{variant} on {model}")
+
+
+def start_runner(
+    home: Home, variant: Variant, runner: str, spec: Mapping[str, Any], threads: int, place: str
+) -> dict[str, Any]:
+    """Run a module of ``bench_peers.runners`` in a variant's own environment and return what it reported.
+
+    Raises:
+        BackendError: The runner failed; the end of what it printed is in the message.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         path = Path(folder) / "spec.json"
         path.write_text(json.dumps(spec), encoding="utf-8")
@@ -72,7 +83,7 @@ def run_once(home: Home, variant: Variant, model: str, clips: Sequence[Clip], th
         tail = done.stderr.decode(errors="replace")[-_STDERR_TAIL:]
         raise BackendError(
             f"failed (exit code {done.returncode}):\n{tail}",
-            place=f"{variant} on {model}",
+            place=place,
             remedy="see the message above; --setup installs it anew if its lock file changed",
         )
     report: dict[str, Any] = json.loads(lines[-1])

@@ -8,6 +8,7 @@ import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastwhisper_compress
@@ -39,6 +40,60 @@ def suite(manifest) -> Suite:
         for i, text in enumerate(SENTENCES)
     ]
     return load_suite(str(manifest(rows)))
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A recording put together from demo clips.
+
+    Attributes:
+        path: The manifest.
+        times: Start and end of each clip in the recording, in seconds.
+        noise: Start and end of the noise between them.
+    """
+
+    path: Path
+    audio: Path
+    texts: tuple[str, ...]
+    times: tuple[tuple[float, float], ...]
+    noise: tuple[float, float]
+
+
+@pytest.fixture(scope="session")
+def spoken(tmp_path_factory) -> Spoken:
+    """Four demo clips, seconds of silence between them, and once a chord that wavers as music does: about 50 s."""
+    import soundfile
+
+    from fastwhisper_compress.resources import data_dir
+    from fastwhisper_compress.runtime.audio import SAMPLE_RATE, read_audio
+
+    folder = tmp_path_factory.mktemp("spoken")
+    names = ("long-01", "everyday-02", "long-03", "long-04")
+    rows = {
+        Path(row["audio_filepath"]).stem: row["text"]
+        for row in map(json.loads, (data_dir("eval") / "demo" / "manifest.jsonl").read_text().splitlines())
+    }
+    silence = np.zeros(4 * SAMPLE_RATE, np.float32)
+    t = np.arange(6 * SAMPLE_RATE) / SAMPLE_RATE
+    chord = sum(np.sin(2 * np.pi * hz * t) for hz in (220, 277, 330))
+    music = (0.05 * chord * (1 + np.sin(2 * np.pi * 3 * t))).astype(np.float32)
+    parts, times, noise, at = [silence], [], (0.0, 0.0), len(silence)
+    for i, name in enumerate(names):
+        clip = read_audio(data_dir("eval") / "demo" / f"{name}.opus")
+        times.append((at / SAMPLE_RATE, (at + len(clip)) / SAMPLE_RATE))
+        parts += [clip, silence]
+        at += len(clip) + len(silence)
+        if i == 1:
+            noise = (at / SAMPLE_RATE, (at + len(music)) / SAMPLE_RATE)
+            parts += [music, silence]
+            at += len(music) + len(silence)
+    audio = folder / "spoken.wav"
+    soundfile.write(audio, np.concatenate(parts), SAMPLE_RATE, subtype="PCM_16")
+    texts = tuple(rows[name] for name in names)
+    manifest = folder / "spoken.jsonl"
+    row = {"audio_filepath": audio.name, "text": " ".join(texts), "id": "spoken", "language": "en", "synthetic": True}
+    manifest.write_text(json.dumps(row) + "\n")
+    return Spoken(manifest, audio, texts, tuple(times), noise)
 
 
 # Takes the place of fastwhisper_compress.runtime in the measuring process: python imports sitecustomize by itself.

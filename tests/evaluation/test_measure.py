@@ -76,6 +76,7 @@ def test_a_whole_measurement(artifact, suite):
         "insertions": 1,
         "n_ref_words": 3,
         "speaker": "s1",
+        "timeline": None,
     }
     assert fake.loads[0][:2] == ["1", "1"]  # threads of the model, and of the libraries under it
     assert [path.name for path in fake.rows.parent.iterdir()] == [fake.rows.name]
@@ -331,13 +332,15 @@ def test_comparison_gives_the_delta_part(pair):
         "empty_delta",
         "loops_delta",
         "identical",
-        "n_utterances",
+        "unit",
+        "n_units",
         "statement",
         "rss_saved_pct",
         "rtfx_ratio",
+        "recordings",
     }
     assert delta["wer_delta_pp"] == pytest.approx(100 * (3 + 9 + 1) / 13)
-    assert (delta["share_no_worse"], delta["n_utterances"], delta["n_speakers"]) == (0.4, 5, 2)
+    assert (delta["share_no_worse"], delta["n_units"], delta["n_speakers"]) == (0.4, 5, 2)
     assert (delta["insertions_delta"], delta["empty_delta"], delta["loops_delta"]) == (7, 1, 1)
     assert delta["identical"] is False
     low, high = delta["ci95_pp"]

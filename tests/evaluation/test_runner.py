@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fastwhisper_compress.errors import ArtifactError, AudioError, UsageError
+from fastwhisper_compress.errors import ArtifactError, AudioError, AudioTooLongError, UsageError
 from fastwhisper_compress.evaluation import runner
 from fastwhisper_compress.evaluation.runner import finished_rows, transcribe_suite
 
@@ -40,16 +40,25 @@ class FakeModel:
 
 
 def read_audio(path):
-    """Clip i has 16000 * (i + 1) samples; clip 2 is broken."""
+    """Clip i has 16000 * (i + 1) samples; clip 2 is broken, those from 10 on are recordings."""
     number = int(path.stem)
+    if number > 9:
+        raise AudioTooLongError("lasts more than 30 s", place=str(path))
     if number == 2:
         raise AudioError("cannot be decoded", place=str(path))
     return np.zeros(16_000 * (number + 1), np.float32)
 
 
+def recordings(utterances):
+    for one in utterances:
+        yield {"id": one["id"], "text": "long", "timeline": {"windows": []}}
+
+
 def run(model, path, utterances=UTTERANCES):
     done = []
-    resumed = transcribe_suite(model, read_audio, utterances, path, on_shrink=None, after_each=done.append)
+    resumed = transcribe_suite(
+        model, read_audio, utterances, path, recordings=recordings, on_shrink=None, after_each=done.append
+    )
     return resumed, done, [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -58,7 +67,7 @@ def test_every_utterance_becomes_a_row(tmp_path):
     resumed, done, rows = run(model, tmp_path / "rows.jsonl")
     assert (resumed, done) == (0, [1, 2, 3, 4])
     assert [row["id"] for row in rows] == ["u0", "u1", "u2", "u3"]
-    assert set(rows[0]) == {"id", "text", "tokens", "looped", "redone", "audio_s", "wall_s", "error"}
+    assert set(rows[0]) == {"id", "text", "tokens", "looped", "redone", "audio_s", "wall_s", "error", "timeline"}
     assert rows[1]["text"] == "text of 32000"
     assert rows[1]["tokens"] == [32_000, 7]
     assert (rows[1]["audio_s"], rows[1]["error"]) == (2.0, None)
@@ -77,7 +86,18 @@ def test_broken_audio_is_a_row_with_its_error(tmp_path):
         "audio_s": 0.0,
         "wall_s": 0.0,
         "error": "cannot be decoded",
+        "timeline": None,
     }
+
+
+def test_recordings_come_after_the_clips(tmp_path):
+    mixed = [{"id": "r0", "audio": "10.wav", "language": "de"}, *UTTERANCES[:2]]
+    model = FakeModel()
+    resumed, done, rows = run(model, tmp_path / "rows.jsonl", mixed)
+    assert (resumed, done) == (0, [1, 2, 3])
+    assert [(row["id"], row["timeline"]) for row in rows] == [("u0", None), ("u1", None), ("r0", {"windows": []})]
+    assert [length for length, _ in model.heard] == [16_000, 16_000, 32_000]  # the warm-up is a clip
+    assert run(FakeModel(), tmp_path / "rows.jsonl", mixed)[:2] == (3, [])
 
 
 def test_a_row_tells_whether_decoding_was_stopped_in_a_loop(tmp_path):

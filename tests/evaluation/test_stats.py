@@ -163,7 +163,7 @@ def test_delta_is_the_difference_of_the_corpus_rates_in_percentage_points():
     assert result["wer_delta_pp"] == pytest.approx(100 * (6 + 9 - 2 - 12) / 110)
     assert result["share_no_worse"] == 0.5
     assert result["insertions_delta"] == 1
-    assert result["n_utterances"] == 2
+    assert (result["unit"], result["n_units"]) == ("utterance", 2)
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_seed_a_near_one():

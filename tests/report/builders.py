@@ -168,6 +168,7 @@ def side(recipe: str) -> Json:
             "wall_s": 28.99 if small else 43.58,
             "threads": 2,
             "measured_at": "2026-08-14T09:30:12+00:00" if small else "2026-08-14T09:29:03+00:00",
+            "recordings": None,
         },
         "verify": {
             "token_agreement": 0.982 if small else 1.0,
@@ -261,12 +262,14 @@ def results_json(**changes: Any) -> Json:
             "empty_delta": 0,
             "loops_delta": 1,
             "identical": False,
-            "n_utterances": 124,
+            "unit": "utterance",
+            "n_units": 124,
             "statement": "+0.73 pp (95 % interval +0.05 to +1.52 pp) over 124 utterances.",
             "size_saved_pct": 0.0,
             "weight_saved_pct": 0.0,
             "rss_saved_pct": 0.0,
             "rtfx_ratio": 24.61 / 16.37,
+            "recordings": None,
         },
         "environment": {
             "package_version": "0.1.0",

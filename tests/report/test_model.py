@@ -39,8 +39,8 @@ KEYS = {
     ("candidate", "verify"): {"token_agreement", "sqnr_db", "max_abs_error", "greedy_tokens_equal", "gate"},
     ("delta",): {
         *("wer_delta_pp", "ci95_pp", "ci95_by_speaker_pp", "n_speakers", "share_no_worse", "insertions_delta"),
-        *("empty_delta", "loops_delta", "identical", "n_utterances", "statement"),
-        *("size_saved_pct", "weight_saved_pct", "rss_saved_pct", "rtfx_ratio"),
+        *("empty_delta", "loops_delta", "identical", "unit", "n_units", "statement"),
+        *("size_saved_pct", "weight_saved_pct", "rss_saved_pct", "rtfx_ratio", "recordings"),
     },
 }
 

@@ -1,23 +1,26 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from report_builders import row, rows_pair, split_align
 
 from fastwhisper_compress.errors import UsageError
-from fastwhisper_compress.report.utterances import read_rows, to_rows, worst_utterances
+from fastwhisper_compress.report.utterances import paired, read_rows, to_rows, worst_utterances
 
 
 def worst(baseline, candidate, **options):
     options = {"language": "en", "align": split_align} | options
-    return worst_utterances(to_rows(baseline), to_rows(candidate), **options)
+    pairs = paired(to_rows(baseline), to_rows(candidate), options["language"])
+    return worst_utterances(pairs, **options)
 
 
 def test_the_largest_increase_comes_first():
     baseline, candidate = rows_pair(60)
     found = worst(baseline, candidate)
-    gains = [one.candidate_errors - one.baseline_errors for one in found.shown]
+    numbers = [re.match(r"errors (\d+) to (\d+) in", one.change).groups() for one in found.shown]
+    gains = [int(after) - int(before) for before, after in numbers]
     assert gains == sorted(gains, reverse=True)
     assert len(gains) == 10
     errors = {r["id"]: r["substitutions"] + r["deletions"] + r["insertions"] for r in baseline}
@@ -51,7 +54,7 @@ def test_rows_may_be_objects():
         def __init__(self, data):
             self.__dict__.update(data)
 
-    assert to_rows([Record(row("a", "x", "y", (1, 0, 0)))])[0].errors == 1
+    assert to_rows([Record(row("a", "x", "y", (1, 0, 0)))])[0].counts.errors == 1
 
 
 def test_a_row_that_lacks_something_is_named():
@@ -78,5 +81,5 @@ def test_missing_rows(tmp_path):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the normaliser's own file handle
 def test_the_evaluation_aligns_unless_told_otherwise():
     pair = [row("a", "It's Dr. Smith", "it is doctor smith")], [row("a", "It's Dr. Smith", "it is doctor", (0, 1, 0))]
-    found = worst_utterances(to_rows(pair[0]), to_rows(pair[1]), language="en")
+    found = worst_utterances(paired(to_rows(pair[0]), to_rows(pair[1]), "en"), language="en")
     assert [(part.op, part.text) for part in found.shown[0].candidate] == [("equal", "it is doctor"), ("del", "smith")]

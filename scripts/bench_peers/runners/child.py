@@ -66,13 +66,13 @@ def measure(spec: Mapping[str, Any], libraries: Sequence[str], load: Callable[[T
     for name in libraries:
         importlib.import_module(name)
     import_s = time.perf_counter() - start
-    rss_imports = _status_bytes("VmRSS")
+    rss_imports = status_bytes("VmRSS")
 
     task = Task(**{**spec["task"], "artifact": Path(spec["task"]["artifact"])})
     start = time.perf_counter()
     transcribe = load(task)
     load_s = time.perf_counter() - start
-    rss_load = _status_bytes("VmRSS")
+    rss_load = status_bytes("VmRSS")
 
     clips = spec["clips"]
     start = time.perf_counter()
@@ -80,28 +80,28 @@ def measure(spec: Mapping[str, Any], libraries: Sequence[str], load: Callable[[T
     first_s = time.perf_counter() - start
 
     rows = []
-    machine, own, start = _busy_s(), time.process_time(), time.perf_counter()
+    machine, own, start = busy_s(), time.process_time(), time.perf_counter()
     for clip in clips:
         samples = np.load(clip["samples"])
         begun = time.perf_counter()
         text = transcribe(samples)
         wall_s = time.perf_counter() - begun
         rows.append({"id": clip["id"], "text": text, "audio_s": samples.size / RATE_HZ, "wall_s": wall_s})
-    span, own, machine = time.perf_counter() - start, time.process_time() - own, _busy_s() - machine
+    span, own, machine = time.perf_counter() - start, time.process_time() - own, busy_s() - machine
     return {
         "import_s": import_s,
         "load_s": load_s,
         "first_clip_s": first_s,
         "rss_imports_bytes": rss_imports,
         "rss_load_bytes": rss_load,
-        "peak_rss_bytes": _peak_bytes(),
+        "peak_rss_bytes": peak_bytes(),
         "own_cores": own / span,
         "other_cores": max(0.0, machine - own) / span,
         "clips": rows,
     }
 
 
-def _busy_s() -> float:
+def busy_s() -> float:
     """CPU seconds that the whole machine has used: all but idle and waiting, guests being part of user and nice."""
     try:
         fields = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
@@ -110,13 +110,14 @@ def _busy_s() -> float:
     return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
     """Peak resident memory; not ``ru_maxrss`` on Linux, which a child inherits from a large parent."""
     factor = 1 if sys.platform == "darwin" else _KIB
-    return _status_bytes("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor
+    return status_bytes("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor
 
 
-def _status_bytes(field: str) -> int:
+def status_bytes(field: str) -> int:
+    """Return a field of this process's memory as the kernel tells it; 0 where it does not."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
