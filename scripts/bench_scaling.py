@@ -71,11 +71,12 @@ def measure(artifact: Path, batch: int, seconds: int, threads: int) -> dict[str,
 
     from fastwhisper_compress.evaluation.memory_probe import peak_resident_bytes
     from fastwhisper_compress.runtime import load_artifact
-    from fastwhisper_compress.runtime.decode import Batch, Decoder, prompt_tokens
+    from fastwhisper_compress.runtime.decode import Batch, Decoder
+    from fastwhisper_compress.runtime.prompt import prompt_tokens
 
     model = load_artifact(artifact, threads=threads)
     decoder = cast("Decoder", model._decoder)  # noqa: SLF001 - nothing is offloaded, so it holds its session
-    prompt = prompt_tokens(model.manifest.decoding, None, "transcribe")
+    prompt = prompt_tokens(model.manifest.decoding, "en", "transcribe")
     noise = np.random.default_rng(0).normal(0, 0.05, (batch, seconds * 16_000)).astype(np.float32)
     encode_ms, step_ms = [], []
     for _ in range(REPEATS):

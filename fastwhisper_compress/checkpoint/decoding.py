@@ -28,6 +28,7 @@ class Decoding:
     Attributes:
         sot: Start of transcript.
         eot: End of text.
+        sot_prev: What earlier text stands behind.
         no_timestamps: Prompt token that asks for text alone.
         no_speech: Token whose first probability tells silence, where the vocabulary has one.
         transcribe: Task token; None for English-only models, as is ``translate``.
@@ -42,6 +43,7 @@ class Decoding:
 
     sot: int
     eot: int
+    sot_prev: int
     no_timestamps: int
     no_speech: int | None
     transcribe: int | None
@@ -117,6 +119,7 @@ def decoding_from_tokenizer(
     return Decoding(
         sot=sot,
         eot=find("<|endoftext|>"),
+        sot_prev=find("<|startofprev|>"),
         no_timestamps=no_timestamps,
         no_speech=None if no_speech is None else find(no_speech),
         transcribe=find("<|transcribe|>") if dims.multilingual else None,

@@ -53,6 +53,15 @@ class Task(StrEnum):
     TRANSLATE = "translate"
 
 
+def _batch_size(text: str) -> int | str:
+    """Read a number of clips, or ``auto``."""
+    if text == "auto":
+        return text
+    if text.isascii() and text.isdigit() and int(text) >= 1:
+        return int(text)
+    raise typer.BadParameter(f"{text!r} is neither a whole number from 1 on nor auto")
+
+
 app = typer.Typer(
     cls=_Commands,
     name="fastwhisper-compress",
@@ -75,7 +84,12 @@ OwnProvider = Annotated[Provider | None, typer.Option(help="What it was written 
 OwnBackend = Annotated[Backend, typer.Option("--backend", help="What runs the encoder; openvino is an extra.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores by default.")]
 BatchSize = Annotated[
-    int | None, typer.Option(min=1, help="Clips to transcribe together; by default what the recipe says.")
+    Any,  # int, "auto" or None: typer knows no unions
+    typer.Option(
+        parser=_batch_size,
+        metavar="N|auto",
+        help="Clips to transcribe together, auto: what fits into free memory; by default what the recipe says.",
+    ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N utterances; marks results not comparable.")]
 

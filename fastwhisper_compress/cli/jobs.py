@@ -38,6 +38,9 @@ def run(
     provider: Annotated[Provider | None, typer.Option(help="Where the artifact is to run.")] = None,
     threads: Threads = None,
     batch_size: BatchSize = None,
+    batch_sweep: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="Measure speed and memory at these batch sizes too.")
+    ] = None,
     limit: Limit = None,
     offline: Offline = False,
     override: Override = None,
@@ -47,6 +50,7 @@ def run(
     from fastwhisper_compress import console
     from fastwhisper_compress.pipeline.run import Request
     from fastwhisper_compress.pipeline.run import run as run_recipe
+    from fastwhisper_compress.pipeline.sweep import parse_sizes
 
     named = {
         "model": model,
@@ -57,8 +61,9 @@ def run(
         "batch_size": batch_size,
     }
     overrides = [*(override or []), *(setting(key, value) for key, value in named.items() if value is not None)]
+    sizes = () if batch_sweep is None else parse_sizes(batch_sweep)
     with console.progress() as report:
-        folder, results = run_recipe(Request(recipe, tuple(overrides), out, limit, offline), report)
+        folder, results = run_recipe(Request(recipe, tuple(overrides), out, limit, offline, sizes), report)
     if as_json:
         typer.echo(json.dumps(results.to_json(), ensure_ascii=False))
         return
@@ -81,6 +86,7 @@ def evaluate(
     """Measure one artifact on a suite: error rate, speed, memory."""
     from fastwhisper_compress import console
     from fastwhisper_compress.evaluation.suite import load_suite
+    from fastwhisper_compress.pipeline.auto_batch import settle_batch
     from fastwhisper_compress.pipeline.run import evaluate as evaluate_artifact
     from fastwhisper_compress.pipeline.store import Store
     from fastwhisper_compress.resources import cache_dir
@@ -89,6 +95,9 @@ def evaluate(
     manifest = read_manifest(artifact, provider)
     with console.progress() as report:
         loaded = load_suite(suite, limit=limit, offline=offline)
+        settled, auto_batch = settle_batch(
+            batch_size or manifest.batch_size, [artifact], threads=threads, tell=lambda what: report(what, 0, 1)
+        )
         found = evaluate_artifact(
             Store(cache_dir() / "stages"),
             artifact,
@@ -96,7 +105,7 @@ def evaluate(
             report,
             provider=manifest.provider,
             threads=threads,
-            batch_size=batch_size or manifest.batch_size,
+            batch_size=settled,
             backend=backend,
         )
     parts: dict[str, Any] = {
@@ -104,6 +113,7 @@ def evaluate(
         "suite": loaded.name,
         "limit": limit,
         "backend": backend,
+        "auto_batch": None if auto_batch is None else auto_batch.to_json(),
         **found.to_json(),
     }
     if as_json:
@@ -129,7 +139,9 @@ def evaluate(
 def transcribe(
     artifact: Annotated[Path, typer.Argument(help="An artifact: the --out folder of a run.")],
     files: Annotated[list[Path], typer.Argument(help="Audio files of at most 30 s.")],
-    language: Annotated[str | None, typer.Option(help="Spoken language, such as de; English by default.")] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Spoken language, such as de; by default the model detects it.")
+    ] = None,
     task: Annotated[Task, typer.Option(help="translate writes English.")] = Task.TRANSCRIBE,
     provider: OwnProvider = None,
     backend: OwnBackend = Backend.ONNXRUNTIME,
@@ -155,7 +167,9 @@ def transcribe(
     job = Job(artifact, files, language, task, provider, backend, threads, batch_size)
     rows: list[dict[str, Any]] = []
     failures: list[FastWhisperError] = []
-    for file, found in transcribe_files(job, on_shrink=tell, trace=trace):
+    for file, found in transcribe_files(
+        job, on_shrink=tell, on_auto=lambda what: typer.echo(what, err=True), trace=trace
+    ):
         if isinstance(found, FastWhisperError):
             failures.append(found)
             typer.echo(f"error: {found}", err=True)

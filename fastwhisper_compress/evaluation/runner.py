@@ -209,9 +209,11 @@ def _warm_up(
     transcriber: Model[Transcript], read_audio: Callable[[Path], Samples], utterances: Sequence[Mapping[str, str]]
 ) -> None:
     """Transcribe the first usable clip, untimed: the first call pays for allocation and lazy set-up."""
+    from fastwhisper_compress.runtime.options import Options
+
     for one in utterances:
         try:
-            transcriber.transcribe_batch([read_audio(Path(one["audio"]))], language=one["language"])
+            transcriber.transcribe_batch([read_audio(Path(one["audio"]))], Options(language=one["language"]))
         except AudioError:
             continue
         return
@@ -219,9 +221,10 @@ def _warm_up(
 
 def _clip(read_audio: Callable[[Path], Samples], one: Mapping[str, str]) -> Clip | AudioError:
     from fastwhisper_compress.runtime.batching import Clip
+    from fastwhisper_compress.runtime.options import Options
 
     try:
-        return Clip(read_audio(Path(one["audio"])), one["language"])
+        return Clip(read_audio(Path(one["audio"])), Options(language=one["language"]))
     except AudioError as error:
         return error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -65,12 +65,17 @@ def largest_batch(layout: Layout, work: Workload, device: Device, running: Runni
         found = estimate(layout, replace(work, batch=batch), running, weights=weights)
         return needed_bytes(found, device) <= budget_bytes(device)
 
+    return most_that(fits, MOST_CLIPS)
+
+
+def most_that(fits: Callable[[int], bool], most: int) -> int:
+    """Return the largest batch up to ``most`` that fits, where what is larger than one that does not does not either."""
     low, high = 0, 1
-    while high <= MOST_CLIPS and fits(high):
+    while high <= most and fits(high):
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if middle <= MOST_CLIPS and fits(middle) else (low, middle)
+        low, high = (middle, high) if middle <= most and fits(middle) else (low, middle)
     return low
 
 

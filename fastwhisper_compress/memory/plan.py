@@ -10,6 +10,7 @@ from fastwhisper_compress.checkpoint.dims import Dims
 from fastwhisper_compress.checkpoint.known import n_parameters
 from fastwhisper_compress.checkpoint.peek import peek_dims
 from fastwhisper_compress.errors import ProviderError, UsageError
+from fastwhisper_compress.memory.auto_batch import choose_batch
 from fastwhisper_compress.memory.device import Device, Kind
 from fastwhisper_compress.memory.estimate import Estimate, estimate
 from fastwhisper_compress.memory.fit import (
@@ -147,7 +148,9 @@ def make_plan(question: Question) -> MemoryPlan:
     if device.kind != recipe.provider:
         loaded = load_recipe(loaded.path, (*loaded.overrides, f"provider={device.kind}"))
     layout = lay_out(loaded, dims)
-    batch = recipe.batch_size if question.batch is None else question.batch
+    threads = loaded.recipe.threads or 2
+    asked = recipe.batch_size if question.batch is None else question.batch
+    batch = choose_batch([layout], budget_bytes(device), threads=threads).batch_size if asked == "auto" else asked
     work = Workload(batch, question.audio_s, question.beam, question.tokens)
     if why := why_not(layout):
         raise ProviderError(

@@ -26,7 +26,7 @@ from fastwhisper_compress.pipeline.provenance import code_digest, package_versio
 from fastwhisper_compress.pipeline.store import Store, read_json, write_json
 from fastwhisper_compress.pipeline.verify import parity_clips, verify_compressed, verify_fp32, verify_loads
 from fastwhisper_compress.recipe.schema import BasePass
-from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION, EncoderContext, Offload
+from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION, BatchSize, EncoderContext, Offload
 from fastwhisper_compress.runtime.transcriber import load_artifact
 
 Report = Callable[[str, int, int], None]
@@ -57,7 +57,7 @@ class Order:
     seed: int
     gate: float | None
     margin_s: float | None
-    batch_size: int = 1
+    batch_size: BatchSize = 1
     offload: Offload = "none"
     calibration: Suite | None = None
 

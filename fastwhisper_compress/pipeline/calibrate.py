@@ -20,7 +20,8 @@ from fastwhisper_compress.pipeline.provenance import code_digest, package_versio
 from fastwhisper_compress.pipeline.reference import Reference, reference_log_mel
 from fastwhisper_compress.pipeline.store import Store
 from fastwhisper_compress.runtime.audio import MAX_CLIP_S, read_audio
-from fastwhisper_compress.runtime.decode import prompt_tokens
+from fastwhisper_compress.runtime.options import Options
+from fastwhisper_compress.runtime.prompt import prompt_tokens
 from fastwhisper_compress.runtime.transcriber import Transcriber, load_artifact
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _collect(
         with reference.watch(heard, sums.add):
             hidden = reference.encode(reference_log_mel(samples, checkpoint.dims.n_mels)[None])
         prompt = prompt_tokens(artifact.manifest.decoding, one.language, "transcribe")
-        tokens = artifact.transcribe(samples, language=one.language).tokens
+        tokens = artifact.transcribe(samples, Options(language=one.language)).tokens
         with reference.watch(read, sums.add):
             reference.logits(hidden, prompt, tokens)
     progress(len(suite.utterances), len(suite.utterances))

@@ -18,6 +18,7 @@ from fastwhisper_compress.resources import data_dir
 from fastwhisper_compress.runtime import load_artifact
 from fastwhisper_compress.runtime.audio import MAX_CLIP_S, SAMPLE_RATE, read_audio
 from fastwhisper_compress.runtime.manifest import EncoderContext
+from fastwhisper_compress.runtime.options import Options
 
 _TOLERANCE = 0.0025  # of the error rate against the full window: less says nothing on a hundred clips
 _FURTHEST = 0.05  # two windows of one good model differ in 1 to 3 % of the words
@@ -86,14 +87,16 @@ def try_margins(
     contexts = [EncoderContext(), *map(EncoderContext, margins)]
     texts: list[list[str]] = [[] for _ in contexts]
     redone, wall_s, audio_s = [0] * len(contexts), [0.0] * len(contexts), 0.0
-    model.transcribe(np.zeros(SAMPLE_RATE, np.float32))  # the first call is slower than all others
+    model.transcribe(
+        np.zeros(SAMPLE_RATE, np.float32), Options(language="en")
+    )  # the first call is slower than all others
     for done, one in enumerate(suite.utterances):
         samples: np.ndarray = read_audio(one.audio, max_s=MAX_CLIP_S)
         audio_s += samples.size / SAMPLE_RATE
         for i, context in enumerate(contexts):
             model.encoder_context = context
             start = time.perf_counter()
-            found = model.transcribe(samples, language=one.language)
+            found = model.transcribe(samples, Options(language=one.language))
             wall_s[i] += time.perf_counter() - start
             texts[i].append(found.text)
             redone[i] += found.redone

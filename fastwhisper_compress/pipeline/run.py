@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from fastwhisper_compress.errors import OutOfMemoryError
 from fastwhisper_compress.evaluation.measure import Evaluation, compare, measure, restore
 from fastwhisper_compress.evaluation.result import offload_price
 from fastwhisper_compress.evaluation.suite import Suite, list_suites, load_suite
+from fastwhisper_compress.memory.auto_batch import BatchChoice
 from fastwhisper_compress.pipeline.advice import shrunk, with_advice
+from fastwhisper_compress.pipeline.auto_batch import settle_batch
 from fastwhisper_compress.pipeline.build import Builder, Order, Report, artifact_part, check_files, public_id
 from fastwhisper_compress.pipeline.calibrate import check_disjoint
 from fastwhisper_compress.pipeline.gates import load_gates
@@ -27,6 +30,7 @@ from fastwhisper_compress.pipeline.output import check_output
 from fastwhisper_compress.pipeline.predict import predicted
 from fastwhisper_compress.pipeline.provenance import code_digest, cpu_name, environment, package_versions
 from fastwhisper_compress.pipeline.store import Store, publishing, read_json, resources, write_json
+from fastwhisper_compress.pipeline.sweep import check_sizes, sweep
 from fastwhisper_compress.recipe import LoadedRecipe, Recipe, check_against, load_recipe
 from fastwhisper_compress.report import Results, read_rows, render, verdict
 from fastwhisper_compress.report.model import SCHEMA_VERSION
@@ -54,6 +58,7 @@ class Request:
         out: The output folder; None takes ``runs/RECIPE-MODEL`` below the working folder.
         limit: Measure the first so many utterances only; the results are then marked not comparable.
         offline: Go to no hub.
+        batch_sweep: Batch sizes to measure the artifact's speed and memory at besides; empty for none.
     """
 
     recipe: str
@@ -61,6 +66,7 @@ class Request:
     out: Path | None = None
     limit: int | None = None
     offline: bool = False
+    batch_sweep: tuple[int, ...] = ()
 
 
 @dataclass
@@ -106,6 +112,7 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
     with clock.step("load suite"):
         report("load suite", 0, 1)
         suite = load_suite(recipe.suite, limit=request.limit, offline=request.offline)
+        check_sizes(request.batch_sweep, suite)
         gates = load_gates()
         parity = load_suite(gates.suite)
         calibration = _calibration(recipe, suite, parity, offline=request.offline)
@@ -119,34 +126,28 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
     for side, builder, order in zip(_SIDES, builders, orders, strict=True):
         with clock.step(f"build {side}"):
             folders.append(builder.build(order, folders[0] if folders and order != orders[0] else None))
+    # One batch for both sides: their speeds are compared.
+    batch_size, auto_batch = settle_batch(
+        recipe.batch_size, folders, threads=recipe.threads, tell=lambda what: report(what, 0, 1)
+    )
+    evaluated = partial(evaluate, store, provider=recipe.provider, threads=recipe.threads)
     for side, folder in zip(_SIDES, folders, strict=True):
         with clock.step(f"evaluate {side}"):
-            tell = _on(side, report)
-            evaluations.append(
-                evaluate(
-                    store,
-                    folder,
-                    suite,
-                    tell,
-                    provider=recipe.provider,
-                    threads=recipe.threads,
-                    batch_size=recipe.batch_size,
-                )
-            )
+            evaluations.append(evaluated(folder, suite, _on(side, report), batch_size=batch_size))
     price = None
     if recipe.offload != "none":
         with clock.step("evaluate without offload"):
-            plain = evaluate(
-                store,
-                folders[1],
-                suite,
-                _on("without offload", report),
-                provider=recipe.provider,
-                threads=recipe.threads,
-                batch_size=recipe.batch_size,
-                offload="none",
-            )
+            tell = _on("without offload", report)
+            plain = evaluated(folders[1], suite, tell, batch_size=batch_size, offload="none")
         price = offload_price(plain, evaluations[1], recipe.offload)
+    throughput = None
+    if request.batch_sweep:
+        with clock.step("batch sweep"):
+            throughput = sweep(
+                request.batch_sweep,
+                suite,
+                lambda clips, size: evaluated(folders[1], clips, _on(f"batch {size}", report), batch_size=size),
+            )
     clock.seconds["total"] = round(time.perf_counter() - started, 3)
 
     results = _results(
@@ -157,20 +158,27 @@ def run(request: Request, report: Report) -> tuple[Path, Results]:
         folders=folders,
         evaluations=evaluations,
         price=price,
+        auto_batch=auto_batch,
+        throughput=throughput,
         seconds=clock.seconds,
     )
     report("write report", 0, 1)
+    _publish(results, evaluations, folders[1], out)
+    report("write report", 1, 1)
+    return out, results
+
+
+def _publish(results: Results, evaluations: Sequence[Evaluation], artifact: Path, out: Path) -> None:
+    """Put the artifact, the rows, the results and the report into the output folder, all or nothing."""
     check_output(out)  # again: someone may have put something there meanwhile
     with resources(out), publishing(out) as draft:
-        shutil.copytree(folders[1], draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("stage.json"))
+        shutil.copytree(artifact, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("stage.json"))
         (draft / "eval").mkdir()
         for side, evaluation in zip(_SIDES, evaluations, strict=True):
             _write_rows(draft / "eval" / f"{side}.jsonl", evaluation)
         results.save(draft / "results.json")
         rows = [read_rows(draft / "eval" / f"{side}.jsonl") for side in _SIDES]
         render(results, rows[0], rows[1], draft)
-    report("write report", 1, 1)
-    return out, results
 
 
 def _on(side: str, report: Report) -> Report:
@@ -298,6 +306,8 @@ def _results(
     folders: Sequence[Path],
     evaluations: Sequence[Evaluation],
     price: dict[str, Any] | None,
+    auto_batch: BatchChoice | None,
+    throughput: dict[str, Any] | None,
     seconds: dict[str, float],
 ) -> Results:
     recipe = loaded.recipe
@@ -347,6 +357,8 @@ def _results(
             "candidate": sides[1],
             "delta": compare(evaluations[0], evaluations[1], seed=recipe.seed) | saved,
             "offload": price,
+            "auto_batch": None if auto_batch is None else auto_batch.to_json(),
+            "throughput": throughput,
             "environment": environment(recipe.threads),
             "verdict": "",
             "timings_s": seconds,

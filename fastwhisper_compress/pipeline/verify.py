@@ -17,9 +17,11 @@ from fastwhisper_compress.errors import GateError, SuiteError
 from fastwhisper_compress.evaluation.suite import Suite
 from fastwhisper_compress.pipeline.reference import Reference, reference_log_mel
 from fastwhisper_compress.runtime.audio import read_audio
-from fastwhisper_compress.runtime.decode import prompt_tokens
+from fastwhisper_compress.runtime.encoding import Encoded
+from fastwhisper_compress.runtime.options import Options
+from fastwhisper_compress.runtime.prompt import prompt_tokens
 from fastwhisper_compress.runtime.session import open_session
-from fastwhisper_compress.runtime.transcriber import Encoded, Transcriber
+from fastwhisper_compress.runtime.transcriber import Transcriber
 
 Progress = Callable[[int, int], None]
 
@@ -93,7 +95,7 @@ def verify_fp32(
         encoded, own_hidden = _encode(artifact, clip)
         encoder.add(hidden, own_hidden)
         expected = reference.greedy(hidden, clip.language, prompt)
-        equal += artifact.transcribe(clip.samples, language=clip.language, stop_loops=False).tokens == expected
+        equal += artifact.transcribe(clip.samples, Options(language=clip.language, stop_loops=False)).tokens == expected
         theirs, ours = reference.logits(hidden, prompt, expected), artifact.forced_logits(encoded, prompt, expected)
         logits.add(theirs, ours)
         agree += int((theirs.argmax(axis=1) == ours.argmax(axis=1)).sum())
@@ -148,7 +150,7 @@ def verify_compressed(
     equal = agree = total = 0
     for done, clip in enumerate(clips):
         prompt = prompt_tokens(artifact.manifest.decoding, clip.language, "transcribe")
-        tokens = baseline.transcribe(clip.samples, language=clip.language, stop_loops=False).tokens
+        tokens = baseline.transcribe(clip.samples, Options(language=clip.language, stop_loops=False)).tokens
         (before, their_hidden), (after, our_hidden) = _encode(baseline, clip), _encode(artifact, clip)
         encoder.add(their_hidden, our_hidden)
         theirs, ours = (
@@ -160,7 +162,7 @@ def verify_compressed(
         logits.add(theirs, ours)
         agree += int((theirs.argmax(axis=1) == ours.argmax(axis=1)).sum())
         total += len(theirs)
-        equal += artifact.transcribe(clip.samples, language=clip.language, stop_loops=False).tokens == tokens
+        equal += artifact.transcribe(clip.samples, Options(language=clip.language, stop_loops=False)).tokens == tokens
         progress(done + 1, len(clips))
     agreement = agree / total
     if agreement < least:

@@ -142,6 +142,8 @@ def _advice(details: ErrorDetails, loc: Loc) -> str | None:
 
 def _without_tag(loc: tuple[str | int, ...]) -> Loc:
     """Pydantic names the member of a union inside the location; the file does not."""
+    if loc[:1] == ("batch_size",):
+        return loc[:1]
     return loc[:2] + loc[3:] if loc[:1] == ("passes",) else loc
 
 

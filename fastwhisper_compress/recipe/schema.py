@@ -12,7 +12,7 @@ import re
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 Stage = Literal["weights", "precision", "graph"]
 
@@ -50,6 +50,12 @@ def _checked_whole_number(value: object) -> object:
 
 
 WholeNumber = BeforeValidator(_checked_whole_number)
+
+# Told apart before either is tried, so that a wrong value is complained of once.
+BatchSize = Annotated[
+    Annotated[int, Field(ge=1, le=1024), Tag("number")] | Annotated[Literal["auto"], Tag("word")],
+    Discriminator(lambda value: "word" if isinstance(value, str) else "number"),
+]
 
 
 def _pass_is_required(schema: dict[str, Any]) -> None:
@@ -255,8 +261,10 @@ class Recipe(_Model):
         max_length=80,
         description="Hardware that the artifact is meant for, by its name in `devices`: `plan` says whether it fits.",
     )
-    batch_size: int = Field(
-        default=1, ge=1, le=1024, description="How many clips are decoded together, unless the command says otherwise."
+    batch_size: BatchSize = Field(
+        default=1,
+        description="How many clips are decoded together, unless the command says otherwise; auto is what fits into the "
+        "memory that is free when the job runs, 16 at most.",
     )
     offload: Literal["none", "phase", "layers"] = Field(
         default="none",

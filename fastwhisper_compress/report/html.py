@@ -51,6 +51,7 @@ def render_html(view: View, results: Results) -> str:
     """Return the whole page."""
     from fastwhisper_compress.report.memory_plot import memory_timeline
     from fastwhisper_compress.report.plots import tradeoff, weight_bars
+    from fastwhisper_compress.report.throughput_plot import throughput_plot
 
     delta = results.delta
     whiskers = (
@@ -72,6 +73,7 @@ def render_html(view: View, results: Results) -> str:
             tradeoff=tradeoff(results),
             weights=weight_bars(results),
             timeline=memory_timeline(results),
+            throughput=throughput_plot(results),
             tradeoff_caption=caption,
         )
     )

@@ -1,4 +1,4 @@
-"""results.json, schema version 3: the one record of a run, typed.
+"""results.json, schema version 4: the one record of a run, typed.
 
 Everything a report prints is read from here. A key that is missing or of the wrong type is an error with its place; a key
 that this version does not know is kept and written back, so that additions do not need a new schema version.
@@ -21,11 +21,12 @@ from pydantic import (
 )
 
 from fastwhisper_compress.errors import UsageError
+from fastwhisper_compress.report.batch_model import AutoBatch, Throughput
 from fastwhisper_compress.report.files import write_text
 from fastwhisper_compress.report.memory_model import MemoryTraceInfo, PredictedMemory, Record
 from fastwhisper_compress.report.text import encodable
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 RESULTS_FILE = "results.json"
 _AGAIN = "write it again with `python -m fastwhisper_compress run`"
 
@@ -298,7 +299,7 @@ class Environment(Record):
 class Results(Record):
     """A whole run: what was asked, what came of it, against what and on which machine."""
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     created: str
     comparable: bool
     not_comparable_because: str | None
@@ -309,6 +310,8 @@ class Results(Record):
     candidate: Side
     delta: Delta
     offload: OffloadPrice | None = None  # None: the recipe keeps everything in memory
+    auto_batch: AutoBatch | None = None  # None: a number was asked for
+    throughput: Throughput | None = None  # None: no sweep over batch sizes was asked for
     environment: Environment
     verdict: str
     timings_s: dict[str, float]

@@ -24,6 +24,7 @@ from fastwhisper_compress.report.format import (
 from fastwhisper_compress.report.judge import SYNTHETIC, Mark, is_slower, marks, vram_saved_pct
 from fastwhisper_compress.report.memory_tables import MemorySection, memory_section
 from fastwhisper_compress.report.table import Table
+from fastwhisper_compress.report.throughput import throughput_table
 
 if TYPE_CHECKING:
     from fastwhisper_compress.report.model import Results
@@ -62,6 +63,7 @@ class View:
     gate: str
     evaluation: Table
     offload: Table | None
+    throughput: Table | None
     statistics: Table
     memory: MemorySection | None
     statement: str
@@ -97,6 +99,7 @@ def build_view(results: Results, worst: Worst) -> View:
         gate=seen.gate(results),
         evaluation=seen.evaluation(results, synthetic),
         offload=seen.offload(results, synthetic),
+        throughput=throughput_table(results, synthetic),
         statistics=seen.statistics(results, synthetic),
         memory=memory_section(results),
         statement=_sentence(results.delta.statement),
@@ -131,6 +134,8 @@ def reproduce(results: Results) -> str:
         words += ["-o", override]
     if suite.limit is not None:
         words += ["--limit", str(suite.limit)]
+    if results.throughput is not None:
+        words += ["--batch-sweep", ",".join(str(point.batch_size) for point in results.throughput.points)]
     return shlex.join(words)
 
 

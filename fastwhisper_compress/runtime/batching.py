@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from fastwhisper_compress.errors import AudioError, FastWhisperError
+from fastwhisper_compress.runtime.options import DEFAULTS, Options
 from fastwhisper_compress.runtime.out_of_memory import translated
 
 if TYPE_CHECKING:
@@ -29,10 +30,8 @@ class Model(Protocol[_Found_co]):
     def check(self, samples: np.ndarray) -> None:
         """Raise an ``AudioError`` for a clip that no batch should hold."""
 
-    def transcribe_batch(
-        self, clips: Sequence[np.ndarray], *, language: str | None = None, task: str = "transcribe"
-    ) -> Sequence[_Found_co]:
-        """Transcribe several clips, float32 (n,) at 16 kHz each, of one language."""
+    def transcribe_batch(self, clips: Sequence[np.ndarray], options: Options) -> Sequence[_Found_co]:
+        """Transcribe several clips, float32 (n,) at 16 kHz each, all in one way."""
 
     def free_memory(self) -> None:
         """Give back what nobody uses."""
@@ -44,11 +43,11 @@ class Clip:
 
     Attributes:
         samples: float32 (n,), 16 kHz, mono.
-        language: Code such as ``de``; None means English.
+        options: How it is to be transcribed.
     """
 
     samples: np.ndarray
-    language: str | None = None
+    options: Options = DEFAULTS
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,6 @@ def transcribe_all(
     clips: Iterable[Clip | FastWhisperError],
     batch_size: int,
     *,
-    task: str = "transcribe",
     on_shrink: OnShrink,
 ) -> Iterator[Heard[Found] | FastWhisperError]:
     """Transcribe clips in order, as many at a time as memory lets.
@@ -83,8 +81,7 @@ def transcribe_all(
     Args:
         model: The loaded artifact.
         clips: Read as they are needed; an error in place of a clip that could not be read is handed on.
-        batch_size: How many at a time, at most; those of a batch have one language.
-        task: ``transcribe`` or ``translate``.
+        batch_size: How many at a time, at most; those of a batch have the same options.
         on_shrink: Told of every halving.
 
     Yields:
@@ -92,7 +89,7 @@ def transcribe_all(
 
     Raises:
         OutOfMemoryError: There is not enough memory for one clip.
-        UsageError: The model does not know the language or task.
+        UsageError: The model cannot do what the options ask for.
     """
     source = (_checked(model, one) for one in clips)
     waiting: deque[Clip | FastWhisperError] = deque()
@@ -102,7 +99,7 @@ def transcribe_all(
         if not group:
             return
         try:
-            heard = iter(_attempt(model, batch, task))
+            heard = iter(_attempt(model, batch))
         except Exception as error:
             known = translated(error, "transcribing")
             if known is None or (known is error and len(batch) == 1):
@@ -133,28 +130,28 @@ def _checked(model: Model[Found], one: Clip | FastWhisperError) -> Clip | FastWh
 def _next_group(
     waiting: deque[Clip | FastWhisperError], source: Iterator[Clip | FastWhisperError], batch_size: int
 ) -> list[Clip | FastWhisperError]:
-    """Take up to so many clips of one language, and the errors before and between them."""
+    """Take up to so many clips with the same options, and the errors before and between them."""
     group: list[Clip | FastWhisperError] = []
-    languages: list[str | None] = []
+    taken: list[Options] = []
     while True:
         one = waiting.popleft() if waiting else next(source, None)
         if one is None:
             return group
         if isinstance(one, Clip):
-            if languages and one.language != languages[0]:
+            if taken and one.options != taken[0]:
                 waiting.appendleft(one)
                 return group
-            languages.append(one.language)
+            taken.append(one.options)
         group.append(one)
-        if len(languages) == batch_size:  # what was heard should not wait for another clip to be read
+        if len(taken) == batch_size:  # what was heard should not wait for another clip to be read
             return group
 
 
-def _attempt(model: Model[Found], batch: Sequence[Clip], task: str) -> list[Heard[Found]]:
+def _attempt(model: Model[Found], batch: Sequence[Clip]) -> list[Heard[Found]]:
     if not batch:
         return []
     start = time.perf_counter()
-    found = model.transcribe_batch([one.samples for one in batch], language=batch[0].language, task=task)
+    found = model.transcribe_batch([one.samples for one in batch], batch[0].options)
     wall_s = time.perf_counter() - start
     audio = sum(len(one.samples) for one in batch)
     shares = [len(one.samples) / audio if audio else 1 / len(batch) for one in batch]

@@ -1,15 +1,15 @@
-"""Greedy decoding of one clip or several at once, over key/value caches that stay in place."""
+"""Decoding of one clip or several at once, over key/value caches that stay in place."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastwhisper_compress.errors import UsageError
+from fastwhisper_compress.runtime.hypothesis import Hypothesis, Text
 from fastwhisper_compress.runtime.memory import untouched_zeros
 from fastwhisper_compress.runtime.phases import OnPhase, ignore_phase
+from fastwhisper_compress.runtime.prompt import previous_tokens, prompt_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,69 +17,7 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
     from fastwhisper_compress.runtime.manifest import Decoding
-
-
-def prompt_tokens(decoding: Decoding, language: str | None, task: str) -> tuple[int, ...]:
-    """Return the tokens that precede the text: start, language, task, no timestamps.
-
-    Args:
-        decoding: The model's ids.
-        language: Code such as ``de``; None means English. An English-only model takes no other.
-        task: ``transcribe`` or ``translate``.
-
-    Raises:
-        UsageError: The model does not know the language or the task.
-    """
-    code = language or "en"
-    if task not in ("transcribe", "translate"):
-        raise UsageError(f"unknown task {task!r}", place="--task", remedy="use transcribe or translate")
-    if not decoding.languages:
-        if code != "en" or task != "transcribe":
-            raise UsageError(
-                f"an English-only model cannot {task} {code!r}",
-                place="--language",
-                remedy="use a multilingual model, such as openai/whisper-base",
-            )
-        return (decoding.sot, decoding.no_timestamps)
-    if code not in decoding.languages:
-        known = ", ".join(sorted(decoding.languages))
-        raise UsageError(f"the model does not know the language {code!r}", place="--language", remedy=f"one of {known}")
-    wanted = decoding.transcribe if task == "transcribe" else decoding.translate
-    if wanted is None:
-        raise UsageError(f"the model has no token for the task {task!r}", place="--task", remedy="use transcribe")
-    return (decoding.sot, decoding.languages[code], wanted, decoding.no_timestamps)
-
-
-_LOOP_TOKENS = 24  # a repetition this long is a loop,
-_LOOP_ROUNDS = 6  # if it goes round this often: a refrain or a stutter does not
-_LONGEST_ROUND = 16  # tokens
-
-
-def repeated(tokens: Sequence[int]) -> int:
-    """Return how many tokens at the end repeat the round before them, if they are a loop; 0 if not."""
-    for period in range(1, _LONGEST_ROUND + 1):
-        rounds = max(_LOOP_ROUNDS, -(-_LOOP_TOKENS // period))
-        surplus = period * (rounds - 1)
-        if len(tokens) >= period + surplus and tokens[-surplus:] == tokens[-surplus - period : -period]:
-            return surplus
-    return 0
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """What greedy decoding found for one clip.
-
-    Attributes:
-        tokens: Text tokens, without prompt and end of text.
-        looped: Whether it was stopped because it repeated itself without end; what came after is missing.
-        ended: Whether the model ended the text itself, rather than a loop or the model's length.
-        mean_logprob: Mean natural logarithm of the probability of each token, end of text included.
-    """
-
-    tokens: tuple[int, ...]
-    looped: bool
-    ended: bool
-    mean_logprob: float
+    from fastwhisper_compress.runtime.options import Options
 
 
 class Batch:
@@ -181,35 +119,26 @@ class Decoder:
         self._suppress = np.array(decoding.suppress, dtype=np.int64)
         self._begin_suppress = np.array(decoding.begin_suppress, dtype=np.int64)
 
-    def greedy(
-        self,
-        cross: Mapping[str, ort.OrtValue],
-        prompt: Sequence[int],
-        *,
-        stop_loops: bool,
-        on_phase: OnPhase = ignore_phase,
+    def decode(
+        self, cross: Mapping[str, ort.OrtValue], options: Options, *, on_phase: OnPhase = ignore_phase
     ) -> list[Hypothesis]:
-        """Take the most likely next token again and again, up to end of text or the model's length.
+        """Take one token after the other, up to end of text or the model's length.
 
-        The rules are those of transformers' ``generate``: suppressed tokens never, ``begin_suppress`` not first.
-        Clips that have ended stay in the batch until half of it has: dropping them moves the others' keys and values.
+        The rules are those of transformers' ``generate``: suppressed tokens never, ``begin_suppress`` not first. Those
+        of timestamps are openai-whisper's. Clips that have ended stay in the batch until half of it has: dropping them
+        moves the others' keys and values.
 
         Args:
             cross: The encoder's keys and values, (batch, heads, audio length, head_dim) each; they are moved about.
-            prompt: The tokens before the text, the same for all clips.
-            stop_loops: Whether to stop, and keep one round, when the tokens only go round in a circle.
+            options: What is asked for; the caller has checked them.
             on_phase: Told of ``prefill`` and ``decode``.
 
         Returns:
             One hypothesis a clip.
         """
         on_phase("prefill")
-        batch = Batch(self._session, cross)
-        n_clips = next(iter(cross.values())).shape()[0]
-        texts = [_Text(len(prompt), self._decoding, stop_loops=stop_loops) for _ in range(n_clips)]
-        rows = texts  # those in the batch, in its order
-        scores = batch.feed(np.array([prompt] * n_clips, np.int64))
-        scores[:, self._begin_suppress] = -np.inf
+        batch, rows, scores = self._begin(cross, options)
+        texts = rows  # rows are those in the batch, in its order
         on_phase("decode")
         while True:
             scores[:, self._suppress] = -np.inf
@@ -224,6 +153,17 @@ class Decoder:
                 rows = [rows[row] for row in running]
             scores = batch.feed(np.array([[text.last] for text in rows], np.int64))
 
+    def languages(self, cross: Mapping[str, ort.OrtValue]) -> np.ndarray:
+        """Return how likely each language is that the model knows, in its order.
+
+        As in openai-whisper, they are the probabilities behind the start of transcript, of the languages' tokens alone.
+
+        Shapes: float32 (batch, n_languages).
+        """
+        n_clips = next(iter(cross.values())).shape()[0]
+        scores = Batch(self._session, cross).feed(np.full((n_clips, 1), self._decoding.sot, np.int64))
+        return _softmax(scores[:, list(self._decoding.languages.values())])
+
     def forced(self, cross: Mapping[str, ort.OrtValue], prompt: Sequence[int], tokens: Sequence[int]) -> np.ndarray:
         """Return the logits of one clip behind the prompt and behind each given token.
 
@@ -234,40 +174,41 @@ class Decoder:
         rows += [batch.feed(np.array([[token]], np.int64)).copy() for token in tokens]
         return np.concatenate(rows)
 
+    def _begin(self, cross: Mapping[str, ort.OrtValue], options: Options) -> tuple[Batch, list[Text], np.ndarray]:
+        """Read the prompts, which are all of one length, and return what to go on with, and by which scores."""
+        ids = self._decoding
+        languages = self._languages(cross, options)
+        before = previous_tokens(ids, options.previous)
+        starts = [prompt_tokens(ids, one, options.task, timestamps=options.timestamps) for one in languages]
+        prompts = np.array([(*before, *start, *options.prefix) for start in starts], np.int64)
+        batch = Batch(self._session, cross)
+        silent: list[float | None] = [None] * len(languages)
+        if options.no_speech and ids.no_speech is not None:  # it is told at the start of transcript
+            start_at = len(before) + 1
+            scores = batch.feed(prompts[:, :start_at])
+            silent = [float(row[ids.no_speech]) for row in _softmax(scores)]
+            prompts = prompts[:, start_at:]
+        if prompts.size:
+            scores = batch.feed(prompts)
+        if not options.prefix:
+            scores[:, self._begin_suppress] = -np.inf
+        room = ids.max_length - len(before) - len(starts[0])
+        texts = [
+            Text(ids, options, room, language=language, no_speech_prob=probability)
+            for language, probability in zip(languages, silent, strict=True)
+        ]
+        return batch, texts, scores
 
-class _Text:
-    """The text of one clip while it is found."""
+    def _languages(self, cross: Mapping[str, ort.OrtValue], options: Options) -> list[str]:
+        n_clips = next(iter(cross.values())).shape()[0]
+        known = list(self._decoding.languages)
+        if options.language is not None or not known:
+            return [options.language or "en"] * n_clips
+        return [known[int(row.argmax())] for row in self.languages(cross)]
 
-    def __init__(self, n_prompt: int, decoding: Decoding, *, stop_loops: bool) -> None:
-        self.hypothesis: Hypothesis | None = None
-        self.last = decoding.eot  # what an ended clip is fed while it waits for the others
-        self._room = decoding.max_length - n_prompt
-        self._eot = decoding.eot
-        self._stop_loops = stop_loops
-        self._tokens: list[int] = []
-        self._logprob = 0.0
 
-    def take(self, scores: np.ndarray) -> None:
-        """Go on by the likeliest token of float32 (n_vocab,)."""
-        token = int(scores.argmax())
-        self._logprob -= float(np.log(np.exp(scores - scores[token]).sum()))
-        if token == self._eot:
-            self._finish(self._tokens, ended=True)
-            return
-        self.last = token
-        self._tokens.append(token)
-        if self._stop_loops and (surplus := repeated(self._tokens)):
-            self._finish(self._tokens[:-surplus], looped=True)
-        elif len(self._tokens) >= self._room:
-            self._finish(self._tokens)
-
-    def finished(self) -> Hypothesis:
-        """Return what was found."""
-        if self.hypothesis is None:
-            raise RuntimeError("the text has not ended")
-        return self.hypothesis
-
-    def _finish(self, tokens: list[int], *, ended: bool = False, looped: bool = False) -> None:
-        self.last = self._eot
-        scored = len(self._tokens) + ended
-        self.hypothesis = Hypothesis(tuple(tokens), looped, ended, self._logprob / scored)
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    """Return probabilities along the last axis."""
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    found: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
+    return found

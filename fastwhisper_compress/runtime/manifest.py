@@ -13,7 +13,7 @@ from fastwhisper_compress.errors import ArtifactError, FastWhisperError, Provide
 from fastwhisper_compress.runtime.parts import Layers, read_layers
 
 FORMAT = "fastwhisper-compress/native"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _WINDOW_S = 30
 _GRAPHS = ("log_mel", "encoder", "decoder")
 _OFFLOADS = ("none", "phase", "layers")
@@ -21,27 +21,50 @@ _OFFLOADS = ("none", "phase", "layers")
 Offload = Literal["none", "phase", "layers"]
 """What leaves memory while it is not needed: nothing, encoder or decoder in turn, or every layer but the one at work."""
 
+BatchSize = int | Literal["auto"]
+"""How many clips are decoded together; ``auto`` is what fits into the memory that is free when a job begins."""
+
 
 @dataclass(frozen=True)
 class Decoding:
-    """Token ids that steer decoding; ``None`` and empty where an English-only model has none."""
+    """Token ids that steer decoding; ``None`` and empty where the model has none.
+
+    Attributes:
+        sot: Start of transcript.
+        eot: End of text.
+        sot_prev: What earlier text stands behind.
+        no_timestamps: Prompt token that asks for text alone.
+        timestamp_begin: The first timestamp, 0 s.
+        no_speech: Its probability at the start of transcript tells silence.
+        transcribe: Task token of a multilingual model, as is ``translate``.
+        translate: Task token.
+        languages: Language code to id; empty for an English-only model.
+        suppress: Never to be chosen.
+        begin_suppress: Not to be chosen first.
+        alignment_heads: (decoder layer, head) pairs whose cross attention follows time; empty when unknown.
+        max_length: Most tokens a sequence may have, prompt included.
+    """
 
     sot: int
     eot: int
+    sot_prev: int
     no_timestamps: int
+    timestamp_begin: int
+    no_speech: int | None
     transcribe: int | None
     translate: int | None
     languages: Mapping[str, int]
     suppress: tuple[int, ...]
     begin_suppress: tuple[int, ...]
+    alignment_heads: tuple[tuple[int, int], ...]
     max_length: int
 
     @property
     def largest_id(self) -> int:
         """The largest id that decoding may feed to the model or look up in its logits."""
-        optional = [token for token in (self.transcribe, self.translate) if token is not None]
-        prompt = [self.sot, self.eot, self.no_timestamps, *optional, *self.languages.values()]
-        return max(*prompt, *self.suppress, *self.begin_suppress)
+        optional = [token for token in (self.transcribe, self.translate, self.no_speech) if token is not None]
+        prompt = [self.sot, self.eot, self.sot_prev, self.no_timestamps, *optional, *self.languages.values()]
+        return max(*prompt, self.timestamp_begin, *self.suppress, *self.begin_suppress)
 
 
 @dataclass(frozen=True)
@@ -76,7 +99,7 @@ class Manifest:
     graphs: dict[str, Path]
     decoding: Decoding
     encoder_context: EncoderContext
-    batch_size: int
+    batch_size: BatchSize
     offload: Offload
     kernels: frozenset[str]
     layers: Layers | None
@@ -116,17 +139,21 @@ def read_manifest(folder: Path, provider: str | None = None) -> Manifest:
         decoding = Decoding(
             sot=_count(ids["sot"]),
             eot=_count(ids["eot"]),
+            sot_prev=_count(ids["sot_prev"]),
             no_timestamps=_count(ids["no_timestamps"]),
+            timestamp_begin=_count(ids["timestamp_begin"]),
+            no_speech=_optional_count(ids["no_speech"]),
             transcribe=_optional_count(ids["transcribe"]),
             translate=_optional_count(ids["translate"]),
             languages={str(code): _count(token) for code, token in ids["languages"].items()},
             suppress=tuple(_count(token) for token in ids["suppress"]),
             begin_suppress=tuple(_count(token) for token in ids["begin_suppress"]),
+            alignment_heads=tuple((_count(layer), _count(head)) for layer, head in ids["alignment_heads"]),
             max_length=_count(ids["max_length"]),
         )
         graphs = {name: _inside(folder, str(raw["graphs"][name])) for name in _GRAPHS}
         context = EncoderContext(_optional_margin(raw["encoder_context"]["margin_s"]))
-        batch_size, offload = _at_least_one(raw["batch_size"]), _offload(raw["offload"])
+        batch_size, offload = _batch_size(raw["batch_size"]), _offload(raw["offload"])
         kernels = frozenset(str(module["kernel"]) for module in raw["modules"])
         layers = None if raw["layers"] is None else read_layers(raw["layers"], partial(_inside, folder))
         written_for = str(raw["provider"])
@@ -153,7 +180,9 @@ def _count(value: Any) -> int:
     return value
 
 
-def _at_least_one(value: Any) -> int:
+def _batch_size(value: Any) -> BatchSize:
+    if value == "auto":
+        return "auto"
     if _count(value) == 0:
         raise ValueError("0 is no number of clips")
     return int(value)

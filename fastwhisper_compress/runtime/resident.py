@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastwhisper_compress.errors import ProviderError, UsageError
-from fastwhisper_compress.runtime.decode import Decoder, Hypothesis
+from fastwhisper_compress.runtime.decode import Decoder
 from fastwhisper_compress.runtime.encoder import Encoder, OnnxRuntimeEncoder, RunsEncoder
+from fastwhisper_compress.runtime.hypothesis import Hypothesis
 from fastwhisper_compress.runtime.layered import LayeredSession, WeightMap
 from fastwhisper_compress.runtime.memory import release_free_memory, return_large_blocks
 from fastwhisper_compress.runtime.openvino_encoder import OpenVinoEncoder
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
     from fastwhisper_compress.runtime.manifest import Decoding, Manifest, Offload
+    from fastwhisper_compress.runtime.options import Options
 
 # Operators that are slow, or need more memory, unless their weights were repacked when the session opened. The others
 # read them in the mapped file, which opens at once and has nothing to copy.
@@ -36,15 +38,13 @@ Shapes = Mapping[str, Sequence[Any]]
 class Decodes(Protocol):
     """What the transcriber needs of a decoder; see :class:`Decoder`."""
 
-    def greedy(
-        self,
-        cross: Mapping[str, ort.OrtValue],
-        prompt: Sequence[int],
-        *,
-        stop_loops: bool,
-        on_phase: OnPhase = ignore_phase,
+    def decode(
+        self, cross: Mapping[str, ort.OrtValue], options: Options, *, on_phase: OnPhase = ignore_phase
     ) -> list[Hypothesis]:
         """Find the text of each clip."""
+
+    def languages(self, cross: Mapping[str, ort.OrtValue]) -> np.ndarray:
+        """Return how likely each language is."""
 
     def forced(self, cross: Mapping[str, ort.OrtValue], prompt: Sequence[int], tokens: Sequence[int]) -> np.ndarray:
         """Return the logits behind given tokens."""
@@ -197,18 +197,20 @@ class PhasedDecoder:
         self._open = opened
         self._decoding = decoding
 
-    def greedy(
-        self,
-        cross: Mapping[str, ort.OrtValue],
-        prompt: Sequence[int],
-        *,
-        stop_loops: bool,
-        on_phase: OnPhase = ignore_phase,
+    def decode(
+        self, cross: Mapping[str, ort.OrtValue], options: Options, *, on_phase: OnPhase = ignore_phase
     ) -> list[Hypothesis]:
         """Open the decoder, find the texts, and close it."""
         on_phase("load")
         try:
-            return Decoder(self._open(), self._decoding).greedy(cross, prompt, stop_loops=stop_loops, on_phase=on_phase)
+            return Decoder(self._open(), self._decoding).decode(cross, options, on_phase=on_phase)
+        finally:
+            release_free_memory()
+
+    def languages(self, cross: Mapping[str, ort.OrtValue]) -> np.ndarray:
+        """Open the decoder, tell the languages, and close it."""
+        try:
+            return Decoder(self._open(), self._decoding).languages(cross)
         finally:
             release_free_memory()
 

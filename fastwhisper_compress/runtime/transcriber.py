@@ -2,87 +2,28 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from fastwhisper_compress.errors import AudioError, OutOfMemoryError, UnsafeInputError
+from fastwhisper_compress.errors import UnsafeInputError, UsageError
 from fastwhisper_compress.runtime.audio import SAMPLE_RATE
-from fastwhisper_compress.runtime.decode import prompt_tokens
-from fastwhisper_compress.runtime.encoder import RunsEncoder
+from fastwhisper_compress.runtime.encoding import Encoded, Encoding
+from fastwhisper_compress.runtime.hypothesis import Hypothesis
 from fastwhisper_compress.runtime.manifest import EncoderContext, Manifest, Offload, read_manifest
 from fastwhisper_compress.runtime.memory import release_free_memory
+from fastwhisper_compress.runtime.options import DEFAULTS, Options
 from fastwhisper_compress.runtime.out_of_memory import recognised
 from fastwhisper_compress.runtime.phases import OnPhase, ignore_phase
+from fastwhisper_compress.runtime.prompt import check_options
 from fastwhisper_compress.runtime.resident import Models, open_models
+from fastwhisper_compress.runtime.segments import segments_of
 from fastwhisper_compress.runtime.tokens import Vocabulary
+from fastwhisper_compress.runtime.transcript import Transcript
 
 if TYPE_CHECKING:
-    import onnxruntime as ort
-
-
-_LOUDEST = 1e6  # full scale is 1; the power spectrum of what lies far beyond overflows
-_HOP = SAMPLE_RATE // 100  # samples a frame of the log-mel spectrogram
-
-# Signs of a transcript gone wrong. The first two are the limits beyond which openai-whisper (transcribe.py) decodes
-# again. The last is for texts that end long before the speech does: speech is 7 bytes of UTF-8 a second and more, in
-# English, German and Mandarin alike, what broke off in our measurements mostly 3 and fewer.
-_LEAST_MEAN_LOGPROB = -1.0
-_MOST_COMPRESSION = 2.4  # bytes of the text by bytes of its zlib compression
-_LEAST_BYTES_A_SECOND = 5.0
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """What was heard.
-
-    Attributes:
-        text: The words.
-        tokens: Their token ids, without prompt and end of text.
-        looped: Whether decoding was stopped because it repeated itself without end; what came after is missing.
-        ended: Whether the model ended the text itself, rather than a loop or the model's length.
-        mean_logprob: Mean natural logarithm of the probability of each token.
-        redone: Whether a first attempt on an elastic window was degenerate, and this is the one on the full window.
-    """
-
-    text: str
-    tokens: tuple[int, ...]
-    looped: bool
-    ended: bool
-    mean_logprob: float
-    redone: bool = False
-
-    def is_degenerate(self, audio_s: float) -> bool:
-        """Say whether it bears a sign of decoding gone wrong: no end, low probability, repetition, or hardly any text.
-
-        Args:
-            audio_s: Length of the clip.
-        """
-        written = self.text.encode()
-        return (
-            not self.ended
-            or not self.mean_logprob >= _LEAST_MEAN_LOGPROB  # true for NaN as well
-            or len(written) > _MOST_COMPRESSION * len(zlib.compress(written))
-            or len(written) < _LEAST_BYTES_A_SECOND * audio_s
-        )
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Clips as the decoder sees them.
-
-    Attributes:
-        cross: Keys and values of every decoder layer, (batch, heads, audio length, head_dim) each.
-        hidden: The encoder's output, float32 (batch, audio length, d_model), if it was asked for.
-    """
-
-    cross: Mapping[str, ort.OrtValue]
-    hidden: np.ndarray | None
+    import numpy as np
 
 
 def load_artifact(
@@ -143,40 +84,29 @@ class Transcriber:
         self._vocabulary = Vocabulary.load(manifest.folder / "tokenizer.json")
         self._threads, self._backend = threads, backend
         self._open()
-        self._most_frames: int = self._log_mel.get_outputs()[0].shape[-1]
 
     def _open(self) -> None:
         models = open_models(self.manifest, self._threads, self._backend, self.offload)
-        self._log_mel, self._encoder, self._decoder = models.log_mel, models.encoder, models.decoder
         self._check_graphs(models)
+        self._encoding = Encoding(models.log_mel, models.encoder, self.manifest.provider)
+        self._decoder = models.decoder
+        self._n_vocab: int = models.decoder_outputs["logits"][-1]
         release_free_memory()
 
-    def transcribe(
-        self, samples: np.ndarray, *, language: str | None = None, task: str = "transcribe", stop_loops: bool = True
-    ) -> Transcript:
+    def transcribe(self, samples: np.ndarray, options: Options = DEFAULTS) -> Transcript:
         """Transcribe one clip.
 
         Args:
             samples: float32 (n,), 16 kHz, mono, at most 30 s.
-            language: Code such as ``de``; None means English.
-            task: ``transcribe``, or ``translate`` into English.
-            stop_loops: Whether to stop where the text only repeats itself, which greedy decoding may do up to the
-                model's length; False decodes as transformers' ``generate`` does.
+            options: How.
 
         Raises:
             AudioError: Wrong shape or type, or longer than 30 s.
-            UsageError: The model does not know the language or task.
+            UsageError: The model cannot do what the options ask for, such as a language that it does not know.
         """
-        return self.transcribe_batch([samples], language=language, task=task, stop_loops=stop_loops)[0]
+        return self.transcribe_batch([samples], options)[0]
 
-    def transcribe_batch(
-        self,
-        clips: Sequence[np.ndarray],
-        *,
-        language: str | None = None,
-        task: str = "transcribe",
-        stop_loops: bool = True,
-    ) -> list[Transcript]:
+    def transcribe_batch(self, clips: Sequence[np.ndarray], options: Options = DEFAULTS) -> list[Transcript]:
         """Transcribe several clips at once; arguments and errors are those of :meth:`transcribe`.
 
         Memory grows with the number of clips: each has keys and values of its own. On a CPU they are encoded one by one,
@@ -187,13 +117,42 @@ class Transcriber:
         Raises:
             OutOfMemoryError: There was not enough memory for so many.
         """
-        prompt = prompt_tokens(self.manifest.decoding, language, task)
+        check_options(options, self.manifest.decoding, self._n_vocab)
         if not clips:
             return []
         for samples in clips:
             self.check(samples)
         with recognised("transcribing", f"{len(clips)} clips at once" if len(clips) > 1 else "one clip"):
-            return self._transcribe(clips, prompt, stop_loops=stop_loops)
+            return self._transcribe(clips, options)
+
+    def detect_language(self, samples: np.ndarray) -> dict[str, float]:
+        """Return how likely each language that the model knows is spoken in a clip: code to probability.
+
+        Raises:
+            AudioError: Wrong shape or type, or longer than 30 s.
+            UsageError: It is an English-only model.
+            OutOfMemoryError: There was not enough memory.
+        """
+        known = self.manifest.decoding.languages
+        if not known:
+            raise UsageError(
+                "an English-only model cannot tell languages",
+                place=str(self.manifest.folder),
+                remedy="use a multilingual model, such as openai/whisper-base",
+            )
+        self.check(samples)
+        with recognised("detecting the language", "one clip"):
+            encoded = self.encode([samples], frames=self._window(samples))
+            found = self._decoder.languages(encoded.cross)[0]
+        return {code: float(probability) for code, probability in zip(known, found, strict=True)}
+
+    def check(self, samples: np.ndarray) -> None:
+        """Refuse what no batch should hold.
+
+        Raises:
+            AudioError: Wrong shape or type, longer than 30 s, or not finite.
+        """
+        self._encoding.check(samples)
 
     def free_memory(self) -> None:
         """Give back what earlier clips have left in ONNX Runtime's arena and in the C allocator.
@@ -201,37 +160,16 @@ class Transcriber:
         On CUDA each session has an arena of its own, which gives nothing back: there the models are opened again.
         """
         if self.manifest.provider == "cuda":
-            del self._log_mel, self._encoder, self._decoder
+            del self._encoding, self._decoder
             self._open()
             return
         if self.offload == "none":  # else there is no arena
-            import onnxruntime as ort
-
-            options = ort.RunOptions()
-            # After this run; all sessions share one arena.
-            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-            # Where there is not even enough for this run, the clips to come will tell.
-            with suppress(OutOfMemoryError), recognised("giving memory back"):
-                self._log_mel.run(None, {"audio": np.zeros((1, _HOP), np.float32)}, options)
+            self._encoding.shrink_arena()
         release_free_memory()
-
-    def _transcribe(
-        self, clips: Sequence[np.ndarray], prompt: tuple[int, ...], *, stop_loops: bool
-    ) -> list[Transcript]:
-        frames = max(map(self._window, clips))
-        found = self._decode(clips, frames, prompt, stop_loops=stop_loops)
-        seconds = [samples.size / SAMPLE_RATE for samples in clips]
-        again = [i for i, one in enumerate(found) if one.is_degenerate(seconds[i])]
-        if again and frames < self._most_frames:
-            full = self._decode([clips[i] for i in again], self._most_frames, prompt, stop_loops=stop_loops)
-            for i, one in zip(again, full, strict=True):
-                found[i] = replace(one, redone=True)
-        return found
 
     def log_mel(self, samples: np.ndarray) -> np.ndarray:
         """Return the log-mel spectrogram, float32 (1, n_mels, 3000), of float32 samples (n,), cut to 30 s."""
-        mel: np.ndarray = self._log_mel.run(None, {"audio": samples[None]})[0]
-        return mel
+        return self._encoding.log_mel(samples)
 
     def encode(self, clips: Sequence[np.ndarray], *, frames: int | None = None, hidden: bool = False) -> Encoded:
         """Run the encoder.
@@ -242,14 +180,8 @@ class Transcriber:
                 window holds behind a clip is filled with zeros in the normalised log-mel domain.
             hidden: Whether to return the encoder's output too.
         """
-        names = tuple(name for name in self._encoder.outputs if hidden or name != "hidden")
-        frames = self._most_frames if frames is None else frames
-        at_once = len(clips) == 1 or self.manifest.provider != "cpu"
-        run = self._encode_at_once if at_once else self._encode_in_turn
-        with self._encoder.ready(self.on_phase) as encoder:
-            outputs = run(encoder, clips, frames, names)
-        last = outputs.pop("hidden", None)  # absent unless asked for; a view would not keep it alive
-        return Encoded(outputs, None if last is None else last.numpy().copy())
+        frames = self._encoding.most_frames if frames is None else frames
+        return self._encoding.encode(clips, frames, hidden=hidden, on_phase=self.on_phase)
 
     def forced_logits(self, encoded: Encoded, prompt: tuple[int, ...], tokens: tuple[int, ...]) -> np.ndarray:
         """Return the logits of one encoded clip behind the prompt and behind each given token.
@@ -258,63 +190,42 @@ class Transcriber:
         """
         return self._decoder.forced(encoded.cross, prompt, tokens)
 
-    def _decode(
-        self, clips: Sequence[np.ndarray], frames: int, prompt: tuple[int, ...], *, stop_loops: bool
-    ) -> list[Transcript]:
+    def _window(self, samples: np.ndarray) -> int:
+        return self._encoding.window(samples, self.encoder_context.margin_s)
+
+    def _transcribe(self, clips: Sequence[np.ndarray], options: Options) -> list[Transcript]:
+        frames, most = max(map(self._window, clips)), self._encoding.most_frames
+        found = self._decode(clips, frames, options)
+        seconds = [samples.size / SAMPLE_RATE for samples in clips]
+        again = [i for i, one in enumerate(found) if one.is_degenerate(seconds[i])]
+        if again and frames < most:
+            full = self._decode([clips[i] for i in again], most, options)
+            for i, one in zip(again, full, strict=True):
+                found[i] = replace(one, redone=True)
+        return found
+
+    def _decode(self, clips: Sequence[np.ndarray], frames: int, options: Options) -> list[Transcript]:
         encoded = self.encode(clips, frames=frames)
-        found = self._decoder.greedy(encoded.cross, prompt, stop_loops=stop_loops, on_phase=self.on_phase)
+        found = self._decoder.decode(encoded.cross, options, on_phase=self.on_phase)
         self.on_phase("idle")
         return [
-            Transcript(self._vocabulary.decode(one.tokens).strip(), one.tokens, one.looped, one.ended, one.mean_logprob)
-            for one in found
+            self._transcript(one, options, samples.size / SAMPLE_RATE)
+            for one, samples in zip(found, clips, strict=True)
         ]
 
-    def _encode_at_once(
-        self, encoder: RunsEncoder, clips: Sequence[np.ndarray], frames: int, names: tuple[str, ...]
-    ) -> dict[str, ort.OrtValue]:
-        self.on_phase("log_mel")
-        windows = self._windows(clips, frames)
-        self.on_phase("encode")
-        return encoder.run(windows, names)
-
-    def _encode_in_turn(
-        self, encoder: RunsEncoder, clips: Sequence[np.ndarray], frames: int, names: tuple[str, ...]
-    ) -> dict[str, ort.OrtValue]:
-        """Encode one clip after the other into the rows of a batch.
-
-        On a CPU the encoder takes as long for each clip of a batch as for one alone, so that all at once would gain
-        nothing, cost the activations of all, and in ``int8_dynamic`` let the clips share the scales of theirs.
-        """
-        import onnxruntime as ort
-
-        first = self._encode_at_once(encoder, clips[:1], frames, names)
-        rows = {name: np.empty((len(clips), *one.shape()[1:]), one.numpy().dtype) for name, one in first.items()}
-        for name, one in first.items():
-            rows[name][0] = one.numpy()[0]
-        del first
-        for row in range(1, len(clips)):
-            self.on_phase("log_mel")
-            window = self._windows(clips[row : row + 1], frames)
-            self.on_phase("encode")
-            encoder.run_into(window, {name: array[row : row + 1] for name, array in rows.items()})
-        return {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in rows.items()}
-
-    def _window(self, samples: np.ndarray) -> int:
-        """Return how many frames the encoder is to be given of a clip: an even number, as its stem halves them."""
-        margin_s = self.encoder_context.margin_s
-        if margin_s is None:
-            return self._most_frames
-        wanted = _frames(samples) + round(100 * margin_s)
-        return max(2, min(self._most_frames, wanted + wanted % 2))
-
-    def _windows(self, clips: Sequence[np.ndarray], frames: int) -> np.ndarray:
-        """Return the encoder's input, float32 (batch, n_mels, frames)."""
-        n_mels = self._log_mel.get_outputs()[0].shape[1]
-        found = np.zeros((len(clips), n_mels, frames), np.float32)
-        for row, samples in zip(found, clips, strict=True):
-            heard = frames if frames == self._most_frames else min(frames, _frames(samples))
-            row[:, :heard] = self.log_mel(samples)[0, :, :heard]
-        return found
+    def _transcript(self, found: Hypothesis, options: Options, length_s: float) -> Transcript:
+        text_of, begin = self._vocabulary.decode, self.manifest.decoding.timestamp_begin
+        return Transcript(
+            text_of(found.tokens).strip(),
+            found.tokens,
+            found.looped,
+            found.ended,
+            found.mean_logprob,
+            found.language,
+            no_speech_prob=found.no_speech_prob,
+            temperature=options.temperature,
+            segments=segments_of(found.tokens, begin, length_s, text_of) if options.timestamps else (),
+        )
 
     def _check_graphs(self, models: Models) -> None:
         """Refuse a manifest that names other graphs than ours, or ids and lengths that they do not have."""
@@ -331,31 +242,3 @@ class Transcriber:
         raise UnsafeInputError(
             problem, place=str(self.manifest.folder / "manifest.json"), remedy="run the recipe again"
         )
-
-    def check(self, samples: np.ndarray) -> None:
-        """Refuse what no batch should hold.
-
-        Raises:
-            AudioError: Wrong shape or type, longer than 30 s, or not finite.
-        """
-        if samples.ndim != 1 or samples.dtype != np.float32:
-            raise AudioError(
-                f"expected float32 samples of shape (n,), got {samples.dtype} {samples.shape}",
-                remedy="use fastwhisper_compress.runtime.audio.read_audio",
-            )
-        most = self._most_frames * _HOP
-        if samples.size > most:
-            raise AudioError(
-                f"the clip has {samples.size:,} samples, more than {most:,} ({most / SAMPLE_RATE:.0f} s)",
-                remedy="cut it into shorter clips",
-            )
-        if not np.abs(samples).max(initial=0) <= _LOUDEST:  # false for NaN as well
-            raise AudioError(
-                f"holds samples that are not finite or beyond {_LOUDEST:.0e}",
-                remedy="give float32 samples between -1 and 1",
-            )
-
-
-def _frames(samples: np.ndarray) -> int:
-    """Count the frames of 10 ms that a clip fills."""
-    return -(-samples.size // _HOP)

@@ -57,6 +57,8 @@ def test_the_version_is_printed(cli):
         ["run", "fp32", "--limit", "0"],
         ["run", "fp32", "--limit", "many"],
         ["run", "fp32", "--threads", "0"],
+        ["run", "fp32", "--batch-size", "0"],
+        ["run", "fp32", "--batch-size", "automatic"],
         ["run", "fp32", "--provider", "tpu"],
         ["transcribe", "x"],
         ["transcribe", "x", "y.wav", "--task", "sing"],

@@ -25,8 +25,8 @@ class FakeModel:
         if len(samples) in self.failing:
             raise AudioError("longer than 30 s")
 
-    def transcribe_batch(self, clips, *, language=None, task="transcribe"):
-        return [self.transcribe(samples, language=language) for samples in clips]
+    def transcribe_batch(self, clips, options):
+        return [self.transcribe(samples, language=options.language) for samples in clips]
 
     def transcribe(self, samples, *, language):
         self.heard.append((len(samples), language))

@@ -38,7 +38,7 @@ def rows(work, side):
 
 
 def test_what_was_run_is_said(results):
-    assert results["schema_version"] == 3
+    assert results["schema_version"] == 4
     assert results["recipe"]["name"] == RECIPE
     assert results["model"]["id"] == "openai/whisper-tiny.en"
     assert results["model"]["parameters"] == 37_760_256

@@ -86,6 +86,7 @@ def small_checkpoint(seed=0, *, dtype=np.float32, multilingual=False, **changes)
     ids = Decoding(
         sot=257,
         eot=256,
+        sot_prev=263,
         no_timestamps=270,
         no_speech=None,
         transcribe=262 if multilingual else None,

@@ -7,7 +7,8 @@ import pytest
 from small_whisper import opened, small_checkpoint, speech_like, uniform_plan, with_decoding
 
 from fastwhisper_compress.pipeline.reference import Reference
-from fastwhisper_compress.runtime.decode import prompt_tokens
+from fastwhisper_compress.runtime.options import Options
+from fastwhisper_compress.runtime.prompt import prompt_tokens
 
 MODELS = {
     "square": {},
@@ -42,7 +43,7 @@ def test_encoder_logits_and_greedy_tokens_are_transformers(pair, fuse):
         prompt = prompt_tokens(artifact.manifest.decoding, language, "transcribe")
         assert np.abs(artifact.encode([samples], hidden=True).hidden - encoded).max() < 1e-4
         tokens = reference.greedy(encoded, language, prompt)
-        assert artifact.transcribe(samples, language=language).tokens == tokens
+        assert artifact.transcribe(samples, Options(language=language)).tokens == tokens
         forced = (*b"Any text.", 255, 200)
         theirs, ours = (
             reference.logits(encoded, prompt, forced),

@@ -14,8 +14,8 @@ from fastwhisper_compress.runtime.manifest import Decoding
 
 LIMITS = {"log_mel": 5e-5, "encoder": 1e-3, "logits": 1e-3}
 IDS = Decoding(
-    sot=1, eot=0, no_timestamps=2, transcribe=None, translate=None, languages={}, suppress=(), begin_suppress=(),
-    max_length=9,
+    sot=1, eot=0, sot_prev=3, no_timestamps=2, timestamp_begin=4, no_speech=None, transcribe=None, translate=None,
+    languages={}, suppress=(), begin_suppress=(), alignment_heads=(), max_length=9,
 )  # fmt: skip
 CLIPS = [Clip("one", np.ones(4, np.float32), "en"), Clip("two", np.ones(8, np.float32), "en")]
 TOKENS = (5, 6, 7)
@@ -37,8 +37,8 @@ class Fake:
         assert (len(clips), hidden) == (1, True)
         return SimpleNamespace(hidden=np.full((1, 4, 2), 1 + self.off["encoder"], np.float32))
 
-    def transcribe(self, samples, *, language, stop_loops):
-        assert stop_loops is False  # the reference decodes through loops
+    def transcribe(self, samples, options):
+        assert options.stop_loops is False  # the reference decodes through loops
         return SimpleNamespace(tokens=self.tokens)
 
     def forced_logits(self, encoded, prompt, tokens):

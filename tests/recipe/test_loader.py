@@ -108,6 +108,10 @@ def test_a_file_elsewhere_is_called_by_its_whole_path(write, tmp_path, monkeypat
         ("threads: 2", "threads: 2.5", "x.yaml:7:10: 'threads' must be a whole number, not 2.5"),
         ("threads: 2", "threads: two", ("x.yaml:7:10: 'threads' must be a whole number, not 'two'\n"
          "  remedy: write the number without quotes")),
+        ("threads: 2", "batch_size: 0", "x.yaml:7:13: 'batch_size' must be at least 1, not 0"),
+        ("threads: 2", "batch_size: 2.5", "x.yaml:7:13: 'batch_size' must be a whole number, not 2.5"),
+        ("threads: 2", "batch_size: atuo", ("x.yaml:7:13: 'batch_size' must be 'auto', not 'atuo'\n"
+         "  remedy: did you mean 'auto'?")),
         ("amount: 0.25", "amount: 1", "x.yaml:21:13: 'amount' must be below 1, not 1"),
         ("amount: 0.25", "amount: 0", "x.yaml:21:13: 'amount' must be above 0, not 0"),
         ("amount: 0.25", "amount: .inf", "x.yaml:21:13: 'amount' must be a finite number, not Infinity"),

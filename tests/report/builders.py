@@ -187,7 +187,7 @@ def results_json(**changes: Any) -> Json:
     """A whole results file. ``changes`` are dotted paths written with ``__``: ``delta__ci95_pp=None``."""
     baseline, candidate = side("fp32"), side("int8_attn_fp16")
     data: Json = {
-        "schema_version": 3,
+        "schema_version": 4,
         "created": "2026-08-14T09:31:07+00:00",
         "comparable": True,
         "not_comparable_because": None,

@@ -9,6 +9,7 @@ from small_whisper import opened, small_checkpoint, speech_like, uniform_plan, w
 from fastwhisper_compress.emit.precision import Precision
 from fastwhisper_compress.errors import AudioError
 from fastwhisper_compress.runtime.decode import Batch
+from fastwhisper_compress.runtime.options import Options
 
 CLIPS = [speech_like(seconds, seed) for seed, seconds in enumerate((0.4, 1.0, 0.1, 0.7, 0.9))]
 PROMPT = (257, 270)
@@ -22,7 +23,7 @@ def artifact(tmp_path_factory):
 def ending_at(checkpoint, tmp_path, clips):
     """An artifact that ends each clip's text at another length: its end of text is a token that all come to say."""
     free = opened(checkpoint, uniform_plan(checkpoint.dims), tmp_path / "free")
-    texts = [one.tokens for one in free.transcribe_batch(clips, stop_loops=False)]
+    texts = [one.tokens for one in free.transcribe_batch(clips, Options(stop_loops=False))]
     places = {token: [text.index(token) if token in text else len(text) for text in texts] for token in range(256)}
     eot = max(places, key=lambda token: len(set(places[token])))
     changed = with_decoding(checkpoint, eot=eot)
@@ -32,10 +33,10 @@ def ending_at(checkpoint, tmp_path, clips):
 def test_early_finishers_are_dropped_and_the_others_go_on(tmp_path):
     model, lengths = ending_at(small_checkpoint(3), tmp_path, CLIPS)
     assert len(set(lengths)) >= 2
-    together = model.transcribe_batch(CLIPS, stop_loops=False)
+    together = model.transcribe_batch(CLIPS, Options(stop_loops=False))
     assert [len(one.tokens) for one in together] == lengths
     for clip, found in zip(CLIPS, together, strict=True):
-        alone = model.transcribe(clip, stop_loops=False)
+        alone = model.transcribe(clip, Options(stop_loops=False))
         assert (found.text, found.tokens, found.ended) == (alone.text, alone.tokens, alone.ended)
         assert found.mean_logprob == pytest.approx(alone.mean_logprob, abs=1e-4)
 

@@ -13,6 +13,7 @@ from small_whisper import speech_like
 
 from fastwhisper_compress.errors import AudioError, OutOfMemoryError, UsageError
 from fastwhisper_compress.runtime.batching import Clip, Heard, transcribe_all
+from fastwhisper_compress.runtime.options import Options
 
 SAYINGS = [
     MemoryError(),
@@ -37,17 +38,17 @@ class Fake:
         self.freed += 1
         assert all(buffer() is None for buffer in self.held), "the failed attempt's buffers are still there"
 
-    def transcribe_batch(self, clips, *, language=None, task="transcribe"):
+    def transcribe_batch(self, clips, options):
         self.sizes.append(len(clips))
         buffer = np.zeros(10)
         self.held.append(weakref.ref(buffer))
         if error := self.fails(len(self.sizes), len(clips)):
             raise error
-        return [(int(samples[0]), language, task) for samples in clips]
+        return [(int(samples[0]), options.language) for samples in clips]
 
 
 def clip(number, language="en"):
-    return Clip(np.full(10 + number, number, np.float32), language)
+    return Clip(np.full(10 + number, number, np.float32), Options(language=language))
 
 
 def run(model, clips, size):
@@ -111,7 +112,7 @@ def test_nothing_is_lost_doubled_or_moved(n_clips, size, fails, bad, german):
         if number in bad:
             assert isinstance(one, AudioError)
         else:
-            assert one.transcript == (number, "de" if number in german else "en", "transcribe")
+            assert one.transcript == (number, "de" if number in german else "en")
             assert one.wall_s >= 0
     assert all(after == before // 2 for before, after in shrunk)
     assert all(later[0] <= earlier[1] for earlier, later in itertools.pairwise(shrunk))

@@ -7,7 +7,8 @@ import pytest
 from small_whisper import opened, small_checkpoint, speech_like, uniform_plan
 
 from fastwhisper_compress.runtime.manifest import EncoderContext
-from fastwhisper_compress.runtime.transcriber import Transcript
+from fastwhisper_compress.runtime.options import Options
+from fastwhisper_compress.runtime.transcript import Transcript
 
 CHECKPOINT = small_checkpoint(11)  # its full window is 1 s
 
@@ -21,7 +22,7 @@ def elastic(tmp_path_factory):
 @pytest.mark.parametrize(("seconds", "frames"), [(0.3, 50), (0.305, 52), (0.001, 22), (0, 20), (0.79, 100), (1.0, 100)])
 def test_the_window_is_the_clip_and_its_margin(elastic, seconds, frames):
     samples = speech_like(1.0)[: round(16_000 * seconds)]
-    assert elastic._window(samples) == frames
+    assert elastic._encoding.window(samples, 0.2) == frames
     cross = elastic.encode([samples], frames=frames).cross
     assert {value.shape()[2] for value in cross.values()} == {frames // 2}
 
@@ -29,11 +30,11 @@ def test_the_window_is_the_clip_and_its_margin(elastic, seconds, frames):
 def test_the_margin_is_zero_and_the_full_window_is_whispers(elastic):
     samples = speech_like(0.3)
     mel = elastic.log_mel(samples)
-    window = elastic._windows([samples], 50)
+    window = elastic._encoding.windows([samples], 50)
     assert np.array_equal(window[:, :, :30], mel[:, :, :30])
     assert not window[:, :, 30:].any()
     assert mel[:, :, 30:50].any()  # silence has another value there
-    assert np.array_equal(elastic._windows([samples], 100), mel)
+    assert np.array_equal(elastic._encoding.windows([samples], 100), mel)
 
 
 def test_a_shorter_window_hears_the_same_clip(elastic):
@@ -46,7 +47,7 @@ def test_a_shorter_window_hears_the_same_clip(elastic):
 
 
 def transcript(text="words of a length that one may well say in two seconds", *, ended=True, logprob=-0.3):
-    return Transcript(text, (), looped=False, ended=ended, mean_logprob=logprob)
+    return Transcript(text, (), looped=False, ended=ended, mean_logprob=logprob, language="en")
 
 
 def test_what_is_degenerate():
@@ -64,11 +65,11 @@ def test_what_is_degenerate():
 def test_a_degenerate_clip_is_made_again_with_the_full_window(elastic):
     """A model of random weights never ends its text, so every first attempt is refused."""
     samples = speech_like(0.3)
-    found = elastic.transcribe(samples, stop_loops=False)
+    found = elastic.transcribe(samples, Options(stop_loops=False))
     elastic.encoder_context = EncoderContext()
-    full = elastic.transcribe(samples, stop_loops=False)
+    full = elastic.transcribe(samples, Options(stop_loops=False))
     elastic.encoder_context = elastic.manifest.encoder_context
     assert (found.redone, full.redone) == (True, False)
     assert (found.text, found.tokens) == (full.text, full.tokens)
-    long = elastic.transcribe(speech_like(1.0), stop_loops=False)
+    long = elastic.transcribe(speech_like(1.0), Options(stop_loops=False))
     assert not long.redone  # it had the full window at once

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_whisper import opened, small_checkpoint, speech_like, uniform_plan, with_decoding
 
-from fastwhisper_compress.runtime.decode import repeated
+from fastwhisper_compress.runtime.hypothesis import repeated
+from fastwhisper_compress.runtime.options import Options
 
 PROMPT = (257, 270)
 SAMPLES = speech_like(0.6)
@@ -96,7 +97,7 @@ def circling(tmp_path_factory):
 
 def greedy(artifact, *, stop_loops):
     cross = artifact.encode([SAMPLES]).cross
-    (found,) = artifact._decoder.greedy(cross, PROMPT, stop_loops=stop_loops)
+    (found,) = artifact._decoder.decode(cross, Options(stop_loops=stop_loops))
     return found
 
 
@@ -116,10 +117,10 @@ def test_greedy_stops_in_a_loop_and_keeps_one_round(circling):
 
 
 def test_transcribe_stops_in_loops_unless_told_otherwise(circling):
-    on = circling.transcribe(SAMPLES, stop_loops=False)
+    on = circling.transcribe(SAMPLES, Options(stop_loops=False))
     assert (len(on.tokens), on.looped) == (96 - len(PROMPT), False)
     found = circling.transcribe(SAMPLES)
-    assert found == circling.transcribe(SAMPLES, stop_loops=True)
+    assert found == circling.transcribe(SAMPLES, Options(stop_loops=True))
     assert found.looped is True
     assert len(found.tokens) < len(on.tokens)
     assert on.tokens[: len(found.tokens)] == found.tokens
@@ -128,9 +129,9 @@ def test_transcribe_stops_in_loops_unless_told_otherwise(circling):
 
 def test_a_clip_after_a_loop_is_decoded_as_if_alone(circling):
     other = speech_like(0.3, 5)
-    alone = circling.transcribe(other, stop_loops=False)
+    alone = circling.transcribe(other, Options(stop_loops=False))
     assert circling.transcribe(SAMPLES).looped
-    assert circling.transcribe(other, stop_loops=False) == alone
+    assert circling.transcribe(other, Options(stop_loops=False)) == alone
 
 
 def test_a_single_token_for_ever_is_left_once(tmp_path):

@@ -7,7 +7,8 @@ import pytest
 from small_whisper import SCHEMES, opened, small_checkpoint, speech_like, uniform_plan, with_decoding
 
 from fastwhisper_compress.errors import AudioError, UsageError
-from fastwhisper_compress.runtime.decode import prompt_tokens
+from fastwhisper_compress.runtime.options import Options
+from fastwhisper_compress.runtime.prompt import prompt_tokens
 
 CHECKPOINT = small_checkpoint(12)
 
@@ -16,8 +17,7 @@ def test_prompts_say_language_and_task(english, multilingual):
     ids = multilingual.manifest.decoding
     assert prompt_tokens(ids, "de", "transcribe") == (257, 259, 262, 270)
     assert prompt_tokens(ids, "de", "translate") == (257, 259, 261, 270)
-    assert prompt_tokens(ids, None, "transcribe") == (257, 258, 262, 270)
-    assert prompt_tokens(english.manifest.decoding, None, "transcribe") == (257, 270)
+    assert prompt_tokens(ids, "en", "transcribe") == (257, 258, 262, 270)
     assert prompt_tokens(english.manifest.decoding, "en", "transcribe") == (257, 270)
 
 
@@ -34,7 +34,7 @@ def test_prompts_say_language_and_task(english, multilingual):
 )
 def test_unknown_languages_and_tasks_are_refused(request, which, options, place, match):
     with pytest.raises(UsageError, match=match) as caught:
-        request.getfixturevalue(which).transcribe(speech_like(0.2), **options)
+        request.getfixturevalue(which).transcribe(speech_like(0.2), Options(**options))
     assert (caught.value.exit_code, caught.value.place) == (2, place)
     assert caught.value.remedy
 

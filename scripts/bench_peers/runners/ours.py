@@ -14,7 +14,7 @@ def load(task: Task, backend: str) -> Transcribe:
     model = runtime.load_artifact(task.artifact, threads=task.threads, backend=backend)
 
     def transcribe(samples: Samples) -> str:
-        return str(model.transcribe(samples, language=task.language).text)
+        return str(model.transcribe(samples, runtime.Options(language=task.language)).text)
 
     return transcribe
 
