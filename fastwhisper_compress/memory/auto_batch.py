@@ -9,6 +9,7 @@ from typing import Any
 from fastwhisper_compress.memory.estimate import estimate
 from fastwhisper_compress.memory.fit import most_that
 from fastwhisper_compress.memory.layout import Layout
+from fastwhisper_compress.memory.runtime import Running
 from fastwhisper_compress.memory.weights import weigh
 from fastwhisper_compress.memory.working_set import Workload
 
@@ -56,7 +57,7 @@ def choose_batch(layouts: Sequence[Layout], free_bytes: int, *, threads: int) ->
 
     def needed(batch: int) -> int:
         work = Workload(batch)
-        return max(estimate(layout, work, threads=threads, weights=weights).peak for layout, weights in weighed)
+        return max(estimate(layout, work, Running(threads), weights=weights).peak for layout, weights in weighed)
 
     found = max(1, most_that(lambda batch: needed(batch) <= SHARE * free_bytes, MOST_CLIPS))
     more = needed(found + 1) if found < MOST_CLIPS else None
