@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,19 @@ def tree(folder: Path) -> list[Path]:
     for parent, folders, names in os.walk(folder, onerror=fail):
         found += [Path(parent, name) for name in (*folders, *names)]
     return sorted(found)
+
+
+def copy_tree(source: Path, target: Path, *, leave_out: str) -> None:
+    """Copy what is in a folder into another one, a file of one name aside.
+
+    The first error is raised as it is; ``shutil.copytree`` gathers them in a class of its own.
+    """
+    for path in tree(source):
+        place = target / path.relative_to(source)
+        if path.is_dir():
+            place.mkdir()
+        elif path.name != leave_out:
+            shutil.copyfile(path, place)
 
 
 def sync_tree(folder: Path) -> None:

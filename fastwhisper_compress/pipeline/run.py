@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from fastwhisper_compress.memory.auto_batch import BatchChoice
 from fastwhisper_compress.pipeline.auto_batch import settle_batch
 from fastwhisper_compress.pipeline.build import Report, artifact_part, public_id
 from fastwhisper_compress.pipeline.evaluate import evaluate
-from fastwhisper_compress.pipeline.files import read_json, resources
+from fastwhisper_compress.pipeline.files import copy_tree, read_json, resources
 from fastwhisper_compress.pipeline.output import check_output
 from fastwhisper_compress.pipeline.predict import predicted
 from fastwhisper_compress.pipeline.prepare import BASELINE_RECIPE, SIDES, Request, on_side, prepare
@@ -124,7 +123,7 @@ def _publish(results: Results, evaluations: Sequence[Evaluation], artifact: Path
     """Put the artifact, the rows, the results and the report into the output folder, all or nothing."""
     check_output(out)  # again: someone may have put something there meanwhile
     with resources(out), publishing(out) as draft:
-        shutil.copytree(artifact, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns(SEAL))
+        copy_tree(artifact, draft, leave_out=SEAL)
         (draft / "eval").mkdir()
         for side, evaluation in zip(SIDES, evaluations, strict=True):
             _write_rows(draft / "eval" / f"{side}.jsonl", evaluation)
