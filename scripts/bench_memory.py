@@ -28,11 +28,12 @@ from fastwhisper_compress.memory.layout import layout_of
 from fastwhisper_compress.memory.runtime import CPU, Running, error_of_estimate
 from fastwhisper_compress.memory.working_set import Workload
 from fastwhisper_compress.pipeline.build import Builder
+from fastwhisper_compress.pipeline.files import read_json
 from fastwhisper_compress.pipeline.gates import load_gates
 from fastwhisper_compress.pipeline.predict import PROMPT_TOKENS
+from fastwhisper_compress.pipeline.prepare import order_of
 from fastwhisper_compress.pipeline.provenance import cpu_name, package_versions
-from fastwhisper_compress.pipeline.run import order_of
-from fastwhisper_compress.pipeline.store import Store, read_json
+from fastwhisper_compress.pipeline.store import Store
 from fastwhisper_compress.recipe import load_recipe
 from fastwhisper_compress.resources import cache_dir
 

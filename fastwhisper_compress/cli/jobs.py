@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,9 @@ from fastwhisper_compress.cli.app import (
     app,
     setting,
 )
+
+if TYPE_CHECKING:
+    from fastwhisper_compress.pipeline.prepare import Request
 
 
 @app.command()
@@ -42,11 +45,17 @@ def run(
     limit: Limit = None,
     offline: Offline = False,
     override: Override = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash every file of the finished stages that are used.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say which stages are there, which are to be made and why; make nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compress, export, verify, measure and report: the whole job."""
     from fastwhisper_compress import console
-    from fastwhisper_compress.pipeline.run import Request
+    from fastwhisper_compress.pipeline.prepare import Request
     from fastwhisper_compress.pipeline.run import run as run_recipe
     from fastwhisper_compress.pipeline.sweep import parse_sizes
 
@@ -60,13 +69,31 @@ def run(
     }
     overrides = [*(override or []), *(setting(key, value) for key, value in named.items() if value is not None)]
     sizes = () if batch_sweep is None else parse_sizes(batch_sweep)
+    request = Request(recipe, tuple(overrides), out, limit, offline, sizes, every_byte=verify)
+    if explain:
+        _explain(request, as_json=as_json)
+        return
     with console.progress() as report:
-        folder, results = run_recipe(Request(recipe, tuple(overrides), out, limit, offline, sizes), report)
+        folder, results = run_recipe(request, report)
     if as_json:
         typer.echo(json.dumps(results.to_json(), ensure_ascii=False))
         return
     console.show(console.results_table(results))
     typer.echo(f"\n{results.verdict}\n\nartifact and report: {folder}/report.html")
+
+
+def _explain(request: Request, *, as_json: bool) -> None:
+    from fastwhisper_compress import console
+    from fastwhisper_compress.pipeline.explain import explain as explain_run
+
+    with console.progress() as report:
+        stages = explain_run(request, report)
+    if as_json:
+        typer.echo(json.dumps([one.to_json() for one in stages], ensure_ascii=False))
+        return
+    for one in stages:
+        state = "is there" if one.cached else f"to be made: {one.why}"
+        typer.echo(f"{one.side}: {one.kind} {(one.name or '')[:8]}".rstrip() + f": {state}")
 
 
 @app.command(name="eval")
@@ -85,7 +112,7 @@ def evaluate(
     from fastwhisper_compress import console
     from fastwhisper_compress.evaluation.suite import load_suite
     from fastwhisper_compress.pipeline.auto_batch import settle_batch
-    from fastwhisper_compress.pipeline.run import evaluate as evaluate_artifact
+    from fastwhisper_compress.pipeline.evaluate import evaluate as evaluate_artifact
     from fastwhisper_compress.pipeline.store import Store
     from fastwhisper_compress.resources import cache_dir
     from fastwhisper_compress.runtime.manifest import read_manifest
@@ -97,7 +124,7 @@ def evaluate(
             batch_size or manifest.batch_size, [artifact], threads=threads, tell=lambda what: report(what, 0, 1)
         )
         found = evaluate_artifact(
-            Store(cache_dir() / "stages"),
+            Store(cache_dir() / "stages", tell=lambda what: report(what, 0, 1)),
             artifact,
             loaded,
             report,

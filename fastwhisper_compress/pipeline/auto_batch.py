@@ -11,7 +11,7 @@ from fastwhisper_compress.memory.layout import layout_of
 from fastwhisper_compress.memory.limits import available_bytes
 from fastwhisper_compress.memory.runtime import CUDA_CONTEXT_BYTES, Backend, Running
 from fastwhisper_compress.nvml import open_nvml, read_gpus
-from fastwhisper_compress.pipeline.store import read_json
+from fastwhisper_compress.pipeline.files import read_json
 from fastwhisper_compress.resources import usable_cpus
 from fastwhisper_compress.runtime.manifest import BatchSize
 

@@ -20,10 +20,12 @@ from fastwhisper_compress.evaluation.suite import Suite
 from fastwhisper_compress.passes.apply import Compressed, apply, uncalibrated
 from fastwhisper_compress.passes.blocks import calibrated_blocks
 from fastwhisper_compress.passes.statistics import Statistics
-from fastwhisper_compress.pipeline.calibrate import calibrate
+from fastwhisper_compress.pipeline.calibrate import calibrate, calibration_spec
+from fastwhisper_compress.pipeline.files import read_json, sha256, write_json
 from fastwhisper_compress.pipeline.gates import Gates
 from fastwhisper_compress.pipeline.provenance import code_digest, package_versions
-from fastwhisper_compress.pipeline.store import Store, read_json, write_json
+from fastwhisper_compress.pipeline.seal import key
+from fastwhisper_compress.pipeline.store import Store
 from fastwhisper_compress.pipeline.verify import parity_clips, verify_compressed, verify_fp32, verify_loads
 from fastwhisper_compress.recipe.schema import BasePass
 from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION, BatchSize, EncoderContext, Offload
@@ -32,7 +34,11 @@ from fastwhisper_compress.runtime.transcriber import load_artifact
 Report = Callable[[str, int, int], None]
 """Called with what is going on, and how much of how much is done."""
 
-_NUMERICS = ("onnx", "onnxruntime", "onnxruntime-gpu", "numpy", "scipy", "torch", "transformers")
+# What computes the weights, and what the verification hears.
+_NUMERICS = (
+    *("onnx", "onnxruntime", "onnxruntime-gpu", "numpy", "scipy", "torch", "transformers"),
+    *("openai-whisper", "tokenizers", "soxr", "soundfile", "av"),
+)
 
 
 @dataclass(frozen=True)
@@ -73,10 +79,13 @@ class Builder:
         self._report = report
         self._versions = package_versions(_NUMERICS)
 
-    def check(self, order: Order) -> None:
+    def check(self, order: Order) -> Plan:
         """Refuse what no provider or group size can honour, before any long work.
 
         Weight passes that calibrate are left out: they change no shape.
+
+        Returns:
+            The plan, before calibration has rounded anything.
 
         Raises:
             ProviderError: The provider has no kernel for one of the precisions.
@@ -87,6 +96,44 @@ class Builder:
         passes, selections = [one for one, _ in kept], [paths for _, paths in kept]
         compressed = apply(self._checkpoint, passes, selections, order.provider)
         check_plan(compressed.checkpoint, compressed.plan, layers=order.offload == "layers")
+        return compressed.plan
+
+    def specs(self, order: Order, baseline: str | None) -> dict[str, dict[str, Any]]:
+        """Return what decides each stage of an artifact, by the kind of the stage and in the order of making.
+
+        Args:
+            order: What to make.
+            baseline: Name of the stage of the FP32 artifact; None if this is the FP32 artifact itself.
+
+        Raises:
+            RecipeError: A pass calibrates and the order names no calibration, or no FP32 artifact that listens to it.
+            ProviderError: The provider has no kernel for one of the precisions.
+        """
+        plan, found = self.check(order), {}
+        if asking := [pass_ for pass_ in order.passes if pass_.calibrated]:
+            if order.calibration is None or baseline is None:
+                raise uncalibrated(asking[0])
+            found["calibration"] = calibration_spec(self._checkpoint, baseline, order.calibration)
+        found["artifact"] = {
+            "model": [public_id(self._checkpoint.source), self._checkpoint.source.revision],
+            "checkpoint": self._checkpoint.digest,
+            "decoding": self._checkpoint.decoding.to_json(),
+            "tokenizer": hashlib.sha256(self._checkpoint.tokenizer_json).hexdigest(),
+            "passes": [_described(pass_, paths) for pass_, paths in zip(order.passes, order.selections, strict=True)],
+            "provider": order.provider,
+            "seed": order.seed,
+            "margin_s": order.margin_s,
+            "batch_size": order.batch_size,
+            "offload": order.offload,
+            "calibration": key(found["calibration"]) if asking else None,
+            "gate": self._least(order, plan),
+            "gates": asdict(self._gates),
+            "parity": self._parity.digest,
+            "baseline": baseline,
+            "versions": self._versions,
+            "code": code_digest("checkpoint", "passes", "emit", "pipeline", "runtime"),
+        }
+        return found
 
     def build(self, order: Order, baseline: Path | None) -> Path:
         """Return the folder of an artifact, making it unless the store has it.
@@ -100,29 +147,9 @@ class Builder:
             RecipeError: A pass calibrates and the order names no calibration, or no FP32 artifact that listens to it.
             ProviderError: The provider has no kernel for one of the precisions.
         """
-        self.check(order)
+        specs = self.specs(order, None if baseline is None else baseline.name)
         statistics = self._statistics(order, baseline)
         compressed = apply(self._checkpoint, order.passes, order.selections, order.provider, statistics)
-        least = self._least(order, compressed.plan)
-        spec = {
-            "model": [public_id(self._checkpoint.source), self._checkpoint.source.revision],
-            "checkpoint": self._checkpoint.digest,
-            "decoding": self._checkpoint.decoding.to_json(),
-            "tokenizer": hashlib.sha256(self._checkpoint.tokenizer_json).hexdigest(),
-            "passes": [_described(pass_, paths) for pass_, paths in zip(order.passes, order.selections, strict=True)],
-            "provider": order.provider,
-            "seed": order.seed,
-            "margin_s": order.margin_s,
-            "batch_size": order.batch_size,
-            "offload": order.offload,
-            "calibration": None if statistics is None else statistics.folder.name,
-            "gate": least,
-            "gates": asdict(self._gates),
-            "parity": self._parity.digest,
-            "baseline": None if baseline is None else baseline.name,
-            "versions": self._versions,
-            "code": code_digest("checkpoint", "passes", "emit", "pipeline", "runtime"),
-        }
 
         def make(folder: Path) -> None:
             plan = self._rounded(compressed)
@@ -132,17 +159,14 @@ class Builder:
             manifest = self._manifest(order, plan, compressed, emission)
             manifest["files"] = _files(folder)
             write_json(folder / "manifest.json", manifest)
-            manifest["verify"] = self._verify(folder, baseline, least)
+            manifest["verify"] = self._verify(folder, baseline, specs["artifact"]["gate"])
             write_json(folder / "manifest.json", manifest)
 
-        return self._store.stage("artifact", spec, make)
+        return self._store.stage("artifact", specs["artifact"], make)
 
     def _statistics(self, order: Order, baseline: Path | None) -> Statistics | None:
-        asking = [pass_ for pass_ in order.passes if pass_.calibrated]
-        if not asking:
+        if order.calibration is None or baseline is None or not any(pass_.calibrated for pass_ in order.passes):
             return None
-        if order.calibration is None or baseline is None:
-            raise uncalibrated(asking[0])
 
         def progress(done: int, of: int) -> None:
             self._report("calibrate", done, of)
@@ -228,7 +252,7 @@ def check_files(folder: Path) -> None:
     """
     for file in read_json(folder / "manifest.json")["files"]:
         path = folder / file["path"]
-        if not path.is_file() or _sha256(path) != file["sha256"]:
+        if not path.is_file() or sha256(path) != file["sha256"]:
             raise ArtifactError(
                 "is not the file that the manifest describes", place=str(path), remedy="run the recipe again"
             )
@@ -272,10 +296,5 @@ def _files(folder: Path) -> list[dict[str, Any]]:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             name = path.relative_to(folder).as_posix()
-            found.append({"path": name, "bytes": path.stat().st_size, "sha256": _sha256(path)})
+            found.append({"path": name, "bytes": path.stat().st_size, "sha256": sha256(path)})
     return found
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

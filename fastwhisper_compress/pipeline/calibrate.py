@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.errors import AudioError, SuiteError
@@ -47,18 +47,29 @@ def calibrate(
     Raises:
         AudioError: A clip cannot be decoded or is longer than the model's window.
     """
-    spec = {
-        "checkpoint": checkpoint.digest,
-        "decoding": checkpoint.decoding.to_json(),
-        "suite": suite.digest,
-        "versions": package_versions(_NUMERICS),
-        "code": code_digest("checkpoint", "runtime", *_CODE),
-    }
 
     def make(folder: Path) -> None:
         _collect(checkpoint, load_artifact(baseline), suite, folder, progress)
 
-    return Statistics(store.stage("calibration", spec, make))
+    return Statistics(store.stage("calibration", calibration_spec(checkpoint, baseline.name, suite), make))
+
+
+def calibration_spec(checkpoint: Checkpoint, baseline: str, suite: Suite) -> dict[str, Any]:
+    """Return what decides the statistics.
+
+    Args:
+        checkpoint: The weights.
+        baseline: Name of the stage of the FP32 artifact.
+        suite: What to listen to.
+    """
+    return {
+        "checkpoint": checkpoint.digest,
+        "decoding": checkpoint.decoding.to_json(),
+        "baseline": baseline,
+        "suite": suite.digest,
+        "versions": package_versions(_NUMERICS),
+        "code": code_digest("checkpoint", "runtime", *_CODE),
+    }
 
 
 def check_disjoint(calibration: Suite, scored: Suite) -> None:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 from fastwhisper_compress.errors import OutputError
-from fastwhisper_compress.pipeline.store import read_json
+from fastwhisper_compress.pipeline.files import read_json
 from fastwhisper_compress.runtime.manifest import FORMAT
 
 # What a run writes besides the files that its manifest lists.

@@ -1,38 +1,52 @@
 """Finished stages on disk, found again by what went into them.
 
-A stage is a folder whose name is the hash of everything that decides its content. It is made under a name of its own
-and appears by one rename, so that it is there whole or not at all.
+A stage is a folder whose name is the hash of everything that decides its content. It appears by one rename, so that it is
+there whole or not at all; its list of hashes is compared with what is there before it is used.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import errno
+import logging
 import os
 import shutil
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fastwhisper_compress.errors import ResourceError
+from fastwhisper_compress.pipeline.files import resources, sync, sync_tree
+from fastwhisper_compress.pipeline.locks import Lock, lock
+from fastwhisper_compress.pipeline.publish import draft, remove
+from fastwhisper_compress.pipeline.seal import SEAL, damage, key, seal
 
-_NOT_WRITABLE = (OSError, PermissionError, NotADirectoryError, FileExistsError)
+LOCKS = "locks"
+UNFINISHED = ".unfinished"
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of finished stages."""
+    """A folder of finished stages.
+
+    Attributes:
+        root: The folder.
+        tell: Told when a stage is damaged and made again.
+        every_byte: Hash every file of a stage before it is used, also where its size and time are as they were.
+    """
 
     root: Path
+    tell: Callable[[str], None] = logging.getLogger(__name__).warning
+    every_byte: bool = False
+    _used: dict[Path, Lock] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def stage(self, kind: str, spec: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
-        """Return the folder of a stage, making it first if it is not there.
+        """Return the folder of a stage, making it first if it is not there or no longer what was written.
 
-        A second process that asks for the same stage meanwhile waits for the first one's.
+        A second process that asks for the same stage meanwhile waits for the first one's. The folder stays for as long as
+        this store is in use.
 
         Args:
             kind: The stage's name.
@@ -44,99 +58,65 @@ class Store:
         """
         final = self.path(kind, spec)
         with resources(self.root):
-            if final.is_dir():
-                return final
-            with _locked(self.root / "locks" / final.name):
-                if not final.is_dir():
-                    with publishing(final) as folder:
-                        make(folder)
-                        write_json(folder / "stage.json", {"kind": kind, "spec": spec})
-        return final
+            for _ in range(_ATTEMPTS):
+                if final.is_dir() and self._use(final) is None:
+                    return final
+                self._make(final, kind, spec, make)
+        raise ResourceError(
+            "is not what was written, and was made again in vain",
+            place=str(final),
+            remedy="check the disk, or name another folder by the environment variable FASTWHISPER_CACHE",
+        )
 
     def path(self, kind: str, spec: Mapping[str, Any]) -> Path:
         """Return where a stage is, or would be."""
-        text = json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return self.root / kind / hashlib.sha256(text.encode()).hexdigest()[:32]
+        return self.root / kind / key(spec)
 
+    def unfinished(self, kind: str, spec: Mapping[str, Any]) -> Path:
+        """Return a folder for what is to outlive a killed maker; it goes when the stage is there."""
+        final = self.path(kind, spec)
+        return final.with_name(final.name + UNFINISHED)
 
-@contextmanager
-def publishing(final: Path) -> Iterator[Path]:
-    """Give a new folder beside ``final``; afterwards move it there, if nothing was raised.
-
-    What stood at ``final`` before stays until that moment, and comes back if the move fails. Where ``final`` is a
-    symbolic link, the folder it points to is replaced.
-    """
-    final = final.resolve()
-    final.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
-    draft.chmod(0o755)
-    try:
-        yield draft
-        sync_tree(draft)
-        _swap(draft, final)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-@contextmanager
-def resources(place: Path) -> Iterator[None]:
-    """Turn a full disk or a missing permission into a typed error."""
-    try:
-        yield
-    except MemoryError as error:
-        raise ResourceError("out of memory", place=str(place), remedy="use a smaller model, or free memory") from error
-    except OSError as error:
-        if type(error) not in _NOT_WRITABLE:
-            raise  # ours, or a bug
-        raise ResourceError(
-            f"cannot write: {error.strerror or error}",
-            place=str(error.filename or place),
-            remedy="free disk space, or name a folder that can be written: --out for results, the environment variable "
-            "FASTWHISPER_CACHE for finished stages",
-        ) from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON with sorted keys, so that equal values are equal bytes."""
-    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def sync_tree(folder: Path) -> None:
-    """Flush every file and folder below ``folder`` to the disk."""
-    for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
+    def _use(self, final: Path) -> str | None:
+        """Keep a stage from being removed, and note that it is used; return what is wrong with it, if anything is."""
         try:
-            os.fsync(descriptor)
+            held = lock(final, shared=True)
+        except FileNotFoundError:
+            return "it is missing"
+        if why := damage(final, every_byte=self.every_byte):
+            held.release()
+            return why
+        self._used[final] = held
+        with suppress(OSError):  # a store that can only be read
+            os.utime(final / SEAL)
+        return None
+
+    def _make(self, final: Path, kind: str, spec: Mapping[str, Any], make: Callable[[Path], None]) -> None:
+        for folder in (self.root / LOCKS, final.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        held = lock(self.root / LOCKS / final.name, create=True)
+        try:
+            if final.is_dir():
+                why = self._use(final)
+                if why is None:
+                    return
+                self.tell(f"{kind} {final.name} is damaged and made again: {why}")
+                remove(final)
+            with draft(final) as folder:
+                make(folder)
+                seal(folder, kind, spec)
+                _publish(folder, final)
+            shutil.rmtree(self.unfinished(kind, spec), ignore_errors=True)
         finally:
-            os.close(descriptor)
+            held.release()
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let one process at a time pass; a lock goes with its process, however that ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        if sys.platform != "win32":  # there, two makers do the work twice and the later one's is kept
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _swap(draft: Path, final: Path) -> None:
-    if not final.exists():
-        draft.rename(final)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{final.name}.old.", dir=final.parent)) / "old"
+def _publish(folder: Path, final: Path) -> None:
+    sync_tree(folder)
     try:
-        final.rename(old)
-        draft.rename(final)
-    finally:
-        if not final.exists():  # an error or Ctrl-C between the two
-            old.rename(final)
-        shutil.rmtree(old.parent, ignore_errors=True)
+        folder.rename(final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return  # somebody was faster, where there are no locks
+    sync(final.parent)

@@ -312,7 +312,7 @@ def test_a_full_disk_is_a_matter_of_resources(refused, model, cache):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
     try:
-        refused(["run", "fp32", "--model", model], 6, "cannot write", "FASTWHISPER_CACHE")
+        refused(["run", "fp32", "--model", model], 6, "cannot read or write", "FASTWHISPER_CACHE")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not any((cache / "stages" / "artifact").iterdir())
@@ -321,4 +321,4 @@ def test_a_full_disk_is_a_matter_of_resources(refused, model, cache):
 def test_a_cache_that_cannot_be_written(refused, model, tmp_path, monkeypatch):
     (tmp_path / "cache").write_text("mine")
     monkeypatch.setenv("FASTWHISPER_CACHE", str(tmp_path / "cache"))
-    refused(["run", "fp32", "--model", model], 6, "cannot write", "FASTWHISPER_CACHE")
+    refused(["run", "fp32", "--model", model], 6, "cannot read or write", "FASTWHISPER_CACHE")

@@ -14,7 +14,7 @@ from fastwhisper_compress.errors import ProviderError, RecipeError
 from fastwhisper_compress.evaluation.suite import load_suite
 from fastwhisper_compress.pipeline.build import Builder, public_id
 from fastwhisper_compress.pipeline.gates import load_gates
-from fastwhisper_compress.pipeline.run import order_of
+from fastwhisper_compress.pipeline.prepare import order_of
 from fastwhisper_compress.pipeline.store import Store
 from fastwhisper_compress.pipeline.verify import parity_clips
 from fastwhisper_compress.recipe import load_recipe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import signal
 import subprocess
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from fastwhisper_compress.errors import GateError, OutputError, ResourceError
-from fastwhisper_compress.pipeline.store import Store, publishing, read_json, resources
+from fastwhisper_compress.pipeline.files import read_json, resources
+from fastwhisper_compress.pipeline.publish import publishing
+from fastwhisper_compress.pipeline.store import Store
 
 MAKER = """
 import os, sys, time
@@ -65,7 +68,11 @@ def test_a_stage_is_made_once(store):
     other = store.stage("thing", {"x": 2}, writes("two"))
     assert first == again == store.path("thing", {"x": 1})
     assert [(folder / "a").read_text() for folder in (first, other)] == ["one", "two"]
-    assert read_json(first / "stage.json") == {"kind": "thing", "spec": {"x": 1}}
+    sealed = read_json(first / "stage.json")
+    assert (sealed["kind"], sealed["spec"]) == ("thing", {"x": 1})
+    status = (first / "a").stat()
+    digest = hashlib.sha256(b"one").hexdigest()
+    assert sealed["files"] == {"a": {"bytes": 3, "mtime_ns": status.st_mtime_ns, "sha256": digest}}
 
 
 def test_a_stage_appears_only_when_it_is_whole(store):
@@ -111,7 +118,7 @@ def test_a_killed_maker_blocks_nobody(store, tmp_path):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO])
 def test_a_full_or_closed_disk_is_a_resource_error(store, number):
     error = OSError(number, os.strerror(number), "/x/weights.bin")
-    with pytest.raises(ResourceError, match="cannot write") as caught:
+    with pytest.raises(ResourceError, match="cannot read or write") as caught:
         store.stage("thing", {"x": 1}, fails_with(error))
     assert caught.value.exit_code == 6
     assert caught.value.place == "/x/weights.bin"
@@ -134,7 +141,7 @@ def test_a_real_limit_of_the_file_size_is_a_resource_error(store):
 
 def test_a_store_that_is_a_file_is_a_resource_error(tmp_path):
     (tmp_path / "cache").write_text("mine")
-    with pytest.raises(ResourceError, match="cannot write"):
+    with pytest.raises(ResourceError, match="cannot read or write"):
         Store(tmp_path / "cache" / "stages").stage("thing", {}, writes("x"))
     assert (tmp_path / "cache").read_text() == "mine"
 
