@@ -121,7 +121,11 @@ def evaluate(
     with console.progress() as report:
         loaded = load_suite(suite, limit=limit, offline=offline)
         settled, auto_batch = settle_batch(
-            batch_size or manifest.batch_size, [artifact], threads=threads, tell=lambda what: report(what, 0, 1)
+            batch_size or manifest.batch_size,
+            [artifact],
+            threads=threads,
+            backend=backend.value,
+            tell=lambda what: report(what, 0, 1),
         )
         found = evaluate_artifact(
             Store(cache_dir() / "stages", tell=lambda what: report(what, 0, 1)),

@@ -121,7 +121,7 @@ def transcribe(
         mode=mode,
         vad=vad,
         provider=provider,
-        backend=backend,
+        backend=backend.value,
         threads=threads,
         batch_size=batch_size,
         outputs=None if out is None else Outputs(out, kinds, screen),

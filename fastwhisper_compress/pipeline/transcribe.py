@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastwhisper_compress.errors import AudioError, BackendError, FastWhisperError, OutOfMemoryError
 from fastwhisper_compress.evaluation.memory_probe import VideoMemory
@@ -27,6 +27,9 @@ from fastwhisper_compress.transcription.packed import transcribe_packed
 from fastwhisper_compress.transcription.recording import Recording, joined
 from fastwhisper_compress.transcription.vad import SpeechDetector
 from fastwhisper_compress.transcription.work import End, Event, Part, Reading
+
+if TYPE_CHECKING:
+    from fastwhisper_compress.memory.runtime import Backend
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Job:
     mode: str = "packed"
     vad: bool = True
     provider: str | None = None
-    backend: str = "onnxruntime"
+    backend: Backend = "onnxruntime"
     threads: int | None = None
     batch_size: BatchSize | None = None
     outputs: Outputs | None = None
@@ -135,7 +138,7 @@ def _settled(job: Job, manifest: Manifest, tell: Tell) -> int:
     if size == "auto":  # the estimate is not imported for nothing: this process is measured
         from fastwhisper_compress.pipeline.auto_batch import settle_batch
 
-        size, _ = settle_batch(size, [job.artifact], threads=job.threads, tell=tell.note)
+        size, _ = settle_batch(size, [job.artifact], threads=job.threads, backend=job.backend, tell=tell.note)
     return size
 
 

@@ -48,7 +48,11 @@ class FakeModel:
 
 def hear(model, *files, words=True, warm_up=False):
     utterances = [{"id": f"r{i}", "audio": str(file), "language": "en"} for i, file in enumerate(files)]
-    return list(hear_recordings(model, utterances, words=words, batch_size=2, on_shrink=lambda _before, _after: None, warm_up=warm_up))
+    return list(
+        hear_recordings(
+            model, utterances, words=words, batch_size=2, on_shrink=lambda _before, _after: None, warm_up=warm_up
+        )
+    )
 
 
 def test_a_recording_becomes_a_row_with_its_times(spoken):
