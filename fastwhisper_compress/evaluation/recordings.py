@@ -20,7 +20,9 @@ from fastwhisper_compress.transcription.vad import SpeechDetector
 from fastwhisper_compress.transcription.work import End, Reading
 
 if TYPE_CHECKING:
+    from fastwhisper_compress.runtime.audio_blocks import Gap
     from fastwhisper_compress.runtime.batching import OnShrink
+    from fastwhisper_compress.runtime.transcript import Segment
     from fastwhisper_compress.transcription.fallback import Listener
 
 
@@ -67,7 +69,9 @@ def hear_recordings(
 def _hear(
     model: Listener, file: Path, options: Options, batch_size: int, detector: SpeechDetector, on_shrink: OnShrink
 ) -> Recording:
-    segments, gaps, duration_s = [], [], 0.0
+    segments: list[Segment] = []
+    gaps: list[Gap] = []
+    duration_s = 0.0
     events = transcribe_packed(model, [Reading(file, 0)], options, batch_size, detector=detector, on_shrink=on_shrink)
     for _, what in events:
         if isinstance(what, FastWhisperError):

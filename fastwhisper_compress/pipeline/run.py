@@ -217,7 +217,7 @@ def evaluate(
         "threads": threads,
         "batch_size": batch_size,
         "cpu": cpu_name(),
-        "code": code_digest("runtime", "evaluation"),
+        "code": code_digest("runtime", "transcription", "evaluation"),
         "versions": package_versions(
             (
                 "onnxruntime",
@@ -225,6 +225,7 @@ def evaluate(
                 "openvino",
                 "numpy",
                 "openai-whisper",
+                "silero-vad",
                 "jiwer",
                 "soxr",
                 "soundfile",
