@@ -92,7 +92,7 @@ def check_options(options: Options, decoding: Decoding, n_vocab: int) -> None:
                     remedy="give tokens of this model's transcripts",
                 )
     room = decoding.max_length - len(previous_tokens(decoding, options.previous)) - len(prompt)
-    if len(options.prefix) >= room:
+    if options.prefix and len(options.prefix) >= room:
         raise UsageError(
             f"a prefix of {len(options.prefix)} tokens leaves no room in the {room} that a text may have here",
             place="prefix",

@@ -164,12 +164,12 @@ class Failing:
         return self.session.run_with_iobinding(*args)
 
 
-@pytest.mark.parametrize("part", ["_encoder", "_decoder"])
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
 @pytest.mark.parametrize("nth", [1, 2, 3, 4])
 def test_a_session_that_fails_at_any_run_costs_no_clip(english, monkeypatch, part, nth):
     clips = [Clip(speech_like(0.3 + 0.1 * seed, seed)) for seed in range(5)]
     expected = [english.transcribe(one.samples).tokens for one in clips]
-    owner = getattr(english, part)
+    owner = english._encoding._encoder if part == "encoder" else english._decoder
     error = RuntimeError("Failed to allocate memory for requested buffer of size 5")
     monkeypatch.setattr(owner, "_session", Failing(owner._session, error, nth))
     shrunk = []

@@ -103,7 +103,7 @@ def test_a_broken_manifest_is_a_typed_error(folder, content):
 
 @pytest.mark.parametrize("changes", [{"format": "other"}, {"schema_version": 1}, {"schema_version": None}])
 def test_another_format_or_version_is_refused(edited, changes):
-    with pytest.raises(ArtifactError, match="not a fastwhisper-compress/native manifest of version 3"):
+    with pytest.raises(ArtifactError, match="not a fastwhisper-compress/native manifest of version 4"):
         load_artifact(edited(**changes))
 
 
@@ -123,6 +123,11 @@ def test_another_format_or_version_is_refused(edited, changes):
         {"decoding": {}},
         {"decoding__sot": "257"},
         {"decoding__sot": -1},
+        {"decoding__sot_prev": None},
+        {"decoding__timestamp_begin": None},
+        {"decoding__no_speech": -1},
+        {"decoding__alignment_heads": [[0]]},
+        {"decoding__alignment_heads": [[0, "1"]]},
         {"decoding__sot": True},
         {"decoding__sot": 1e400},
         {"decoding__sot": 320},
