@@ -101,7 +101,7 @@ def evaluation_spec(
         "threads": threads or len(usable_cpus()),
         "batch_size": batch_size,
         "cpu": cpu_name(),
-        "code": code_digest("runtime", "evaluation"),
+        "code": code_digest("runtime", "transcription", "evaluation"),
         "versions": package_versions(_NUMERICS),
     }
 
