@@ -68,7 +68,7 @@ def test_languages_are_as_likely_as_theirs(tmp_path):
     import torch
     from whisper.decoding import detect_language
 
-    checkpoint = small_checkpoint(3, multilingual=True)
+    checkpoint = small_checkpoint(3, multilingual=True, encoder_ffn=512, decoder_ffn=512)
     ids = checkpoint.decoding
     tokenizer = SimpleNamespace(
         language="en",
@@ -80,7 +80,7 @@ def test_languages_are_as_likely_as_theirs(tmp_path):
     )
     ours, model = opened(checkpoint, uniform_plan(checkpoint.dims), tmp_path / "ours"), openai_model(checkpoint)
     seen = set()
-    for seed in range(6):
+    for seed in range(3):
         samples = speech_like(0.9, seed)
         _, expected = detect_language(model, torch.from_numpy(ours.log_mel(samples)[0]), tokenizer)
         found = ours.detect_language(samples)
@@ -89,7 +89,7 @@ def test_languages_are_as_likely_as_theirs(tmp_path):
         seen.add(likeliest)
         assert ours.transcribe(samples).language == likeliest
         assert ours.transcribe(samples) == ours.transcribe(samples, Options(language=likeliest))
-    assert len(seen) > 1
+    assert seen - {"en"}  # which would be the guess of one that does not listen
 
 
 def windows_by_themselves(monkeypatch):
