@@ -121,11 +121,10 @@ def cross_attention(
     name = f"{path}.encoder_attn"
     x, normed = normalise(e, stream, f"{name}_layer_norm")
     q = e.graph.cast(linear(e, normed, f"{name}.q_proj"), e.attention_type)
+    mixed = _fused(e, [q, key, value], name) if e.fused(name) else _plain(e, name, q, key, value)
     if query is not None:
         width = e.heads(name) * e.dims.head_dim(name)
-        q = e.graph.rename(q, query)
-        e.graph.output(query, q, e.attention_type, ["batch", "tokens", width])
-    mixed = _fused(e, [q, key, value], name) if e.fused(name) else _plain(e, name, q, key, value)
+        e.graph.output(query, e.graph.rename(q, query), e.attention_type, ["batch", "tokens", width])
     return Stream(x, *project_out(e, mixed, f"{name}.out_proj", then))
 
 

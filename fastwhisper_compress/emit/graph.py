@@ -81,9 +81,12 @@ class Graph:
         self._outputs.append(helper.make_tensor_value_info(name, dtype, list(shape)))
 
     def rename(self, value: str, name: str) -> str:
-        """Give a value that no node has taken yet another name: under it, it is an output that costs no node."""
-        producer = next(node for node in reversed(self._nodes) if value in node.output)
-        producer.output[list(producer.output).index(value)] = name
+        """Give a value another name wherever it is made and taken: under it, it is an output that costs no node."""
+        for node in self._nodes:
+            for names in (node.input, node.output):
+                for place, known in enumerate(names):
+                    if known == value:
+                        names[place] = name
         self._types[name] = self._types.pop(value)
         return name
 

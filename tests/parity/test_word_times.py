@@ -53,8 +53,6 @@ def openai_whisper(tiny_en):
     model = Whisper(
         ModelDimensions(*audio, d.n_vocab, d.n_text_ctx, d.d_model, d.decoder_heads, d.decoder_layers)
     ).eval()
-    # Both hold the same tensors in the same order, but for the token table and the positions, and norms behind or
-    # before what they belong to: names tell.
     ours = {"attn_ln": "self_attn_layer_norm", "cross_attn_ln": "encoder_attn_layer_norm", "mlp_ln": "final_layer_norm"}
     ours |= {"attn": "self_attn", "cross_attn": "encoder_attn", "blocks": "layers", "out": "out_proj"}
     ours |= {"query": "q_proj", "key": "k_proj", "value": "v_proj", "ln_post": "layer_norm", "ln": "layer_norm"}
@@ -62,9 +60,10 @@ def openai_whisper(tiny_en):
 
     def tensor(name):
         name = name.replace(".mlp.0.", ".fc1.").replace(".mlp.2.", ".fc2.")
-        return torch.from_numpy(tiny_en.tensors[".".join(ours.get(part, part) for part in name.split("."))])
+        own = tiny_en.tensors[".".join(ours.get(part, part) for part in name.split("."))]
+        return torch.from_numpy(own.astype(np.float32))
 
-    model.load_state_dict({name: tensor(name).float() for name in model.state_dict()})
+    model.load_state_dict({name: tensor(name) for name in model.state_dict()})
     heads = torch.zeros(d.decoder_layers, d.decoder_heads, dtype=torch.bool)
     for layer, head in tiny_en.decoding.alignment_heads:
         heads[layer, head] = True
@@ -72,6 +71,8 @@ def openai_whisper(tiny_en):
     return model
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file <.*tiktoken:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the tokenizer's own file handle
 @pytest.mark.parametrize("timestamps", [False, True])
 def test_words_are_those_of_openai_whisper(openai_whisper, tiny_artifact, clips, timestamps):
     import torch
