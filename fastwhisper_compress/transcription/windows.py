@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fastwhisper_compress.transcription.vad import Span, SpeechDetector
 
 _MOST = int(MAX_CLIP_S / FRAME_S)  # frames in a window
-_LEAST = _MOST * 2 // 3  # frames in a window that more speech follows
+_LEAST = _MOST // 2  # frames in a window that more speech follows
 _AROUND = 8  # frames on either side of a cut, whose probabilities say how good it is
 _FULLNESS = 0.1  # by how much a cut at _LEAST must be better than one at _MOST
 _APART = int(10 / FRAME_S)  # frames of silence after which a new window begins, however full the last one is
@@ -81,7 +81,7 @@ def speech_windows(
     """Cut a recording into windows, holding no more of it than a window and a few seconds.
 
     A long silence is shortened to what surrounds speech; only one of ten seconds or more ends a window. Otherwise windows
-    are filled, and cut where speech is least likely in their last third.
+    are filled, and cut where speech is least likely in their second half.
 
     Args:
         blocks: float32 (n,) each, 16 kHz.
