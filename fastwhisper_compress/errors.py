@@ -67,6 +67,10 @@ class ArtifactError(UsageError):
     """A folder that is not an artifact, or one that is incomplete."""
 
 
+class ClosedError(UsageError):
+    """What is asked is no longer there to answer, or not yet."""
+
+
 class OutputError(UsageError, OSError):
     """An output folder that is not ours to write."""
 
@@ -99,6 +103,10 @@ class ResourceError(FastWhisperError, OSError):
     """Out of memory, disk or network."""
 
     exit_code = 6
+
+
+class QueueFullError(ResourceError):
+    """So many requests wait that no more are taken."""
 
 
 class OutOfMemoryError(ResourceError, MemoryError):

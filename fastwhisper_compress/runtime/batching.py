@@ -106,7 +106,7 @@ def transcribe_all(
                 raise
             if len(batch) == 1:
                 raise known from error
-            _drop_buffers(error)
+            drop_buffers(error)
             del known  # the only other reference to what the failed attempt has left
         else:
             yield from (next(heard) if isinstance(one, Clip) else one for one in group)
@@ -158,7 +158,7 @@ def _attempt(model: Model[Found], batch: Sequence[Clip]) -> list[Heard[Found]]:
     return [Heard(one, text, wall_s * share) for one, text, share in zip(batch, found, shares, strict=True)]
 
 
-def _drop_buffers(error: BaseException | None) -> None:
+def drop_buffers(error: BaseException | None) -> None:
     """Empty the frames that an error and its causes have come through: they hold the buffers of the failed attempt."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)

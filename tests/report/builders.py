@@ -183,6 +183,26 @@ def side(recipe: str) -> Json:
     }
 
 
+def sweep(*, failed: str | None = None, video: bool = False) -> Json:
+    """The ``throughput`` part: batches of 1, 2 and 4, the last of which ran out of memory or could not be measured."""
+    figures = [(1, 1, 20.0, 150), (2, 2, 30.0, 175), (4, 2, 31.0, 190)]
+    points: list[Json] = [
+        {
+            "batch_size": size,
+            "batch_size_used": used,
+            "rtfx": rtfx,
+            "peak_rss_bytes": mb * 1_000_000,
+            "peak_vram_bytes": 2 * mb * 1_000_000 if video else None,
+            "texts_equal": 33 - size,
+            "error": None,
+        }
+        for size, used, rtfx, mb in figures
+    ]
+    if failed is not None:
+        points[-1] = dict.fromkeys(points[-1]) | {"batch_size": 4, "error": failed}
+    return {"n_clips": 32, "audio_s": 171.2, "threads": 2, "points": points}
+
+
 def results_json(**changes: Any) -> Json:
     """A whole results file. ``changes`` are dotted paths written with ``__``: ``delta__ci95_pp=None``."""
     baseline, candidate = side("fp32"), side("int8_attn_fp16")

@@ -14,7 +14,7 @@ SIDE = {"recipe", "artifact", "memory", "eval", "verify"}
 KEYS = {
     (): {
         *("schema_version", "created", "comparable", "not_comparable_because", "recipe", "model", "suite", "baseline"),
-        *("candidate", "delta", "offload", "auto_batch", "environment", "verdict", "timings_s"),
+        *("candidate", "delta", "offload", "auto_batch", "throughput", "environment", "verdict", "timings_s"),
     },
     ("recipe",): {
         "name",
@@ -53,7 +53,7 @@ def test_round_trip_keeps_every_key_and_value(tmp_path):
         filled_in = {"resumed_rows": 0, "batch_size": 1, "batch_size_used": 1, "recoveries": []}  # in an older file
         data[side]["eval"] |= filled_in
     data["recipe"]["shipped"] = data["suite"]["shipped"] = True  # likewise
-    data["offload"] = data["auto_batch"] = None  # likewise
+    data["offload"] = data["auto_batch"] = data["throughput"] = None  # likewise
     assert written == data
     assert Results.load(path).to_json() == data
 

@@ -8,7 +8,7 @@ import json
 import re
 
 import pytest
-from report_builders import rendered, results_json, row, rows_pair, split_align
+from report_builders import rendered, results_json, row, rows_pair, split_align, sweep
 from report_reading import Page, check_safe, tables
 
 from fastwhisper_compress.report.eval_tables import evaluation
@@ -36,6 +36,9 @@ EDGE_CASES = {
             "n_utterances": 1,
         }
     },
+    "sweep": {"throughput": sweep()},
+    "sweep that ran out of memory": {"throughput": sweep(failed="the measuring process was killed by signal 9")},
+    "sweep on a GPU": {"throughput": sweep(video=True)},
     "speakers": {"delta__ci95_by_speaker_pp": [-0.6, 2.4], "delta__n_speakers": 40},
     "few speakers": {"delta__n_speakers": 1},
     "cer": {"candidate__eval__metric": "cer", "baseline__eval__metric": "cer", "suite__language": "ja"},
