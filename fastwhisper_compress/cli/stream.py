@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fastwhisper_compress.transcription.streaming import Committed
 
 
-def stream(job: StreamJob, name: str, *, rate: int | None, as_json: bool) -> None:
+def stream_text(job: StreamJob, name: str, *, rate: int | None, as_json: bool) -> None:
     """Print the text of a stream as it is committed: a line an utterance, or JSON lines.
 
     Ctrl-C ends the stream, and what was heard until then is still printed; a second one interrupts.

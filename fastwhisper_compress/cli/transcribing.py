@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastwhisper_compress.cli.app import AsJson, Backend, BatchSize, OwnBackend, OwnProvider, Threads, app
+from fastwhisper_compress.cli.stream import stream_text
 from fastwhisper_compress.errors import FastWhisperError, UsageError
 from fastwhisper_compress.transcription.kinds import Format
 
@@ -45,7 +46,15 @@ class Timestamps(StrEnum):
 @app.command()
 def transcribe(
     artifact: Annotated[Path, typer.Argument(help="An artifact: the --out folder of a run.")],
-    files: Annotated[list[Path], typer.Argument(help="Recordings, of any length.")],
+    files: Annotated[list[Path] | None, typer.Argument(help="Recordings, of any length.")] = None,
+    stream: Annotated[
+        str | None,
+        typer.Option(metavar="-|mic", help="Standard input or the microphone instead, and text as it is committed."),
+    ] = None,
+    stream_rate: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="HZ", help="Standard input is PCM, 16 bits, mono; by default a container is read."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for transcripts, and for what is needed to --resume; else on stdout.")
     ] = None,
@@ -80,7 +89,15 @@ def transcribe(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Transcribe recordings with an artifact."""
+    """Transcribe recordings, or a stream while it comes, with an artifact."""
+    if stream is not None:
+        alone = not (files or out or formats or timestamps or resume or memory or batch_size)
+        _check_stream(alone=alone and mode is Mode.PACKED and vad)
+        from fastwhisper_compress.pipeline.stream import StreamJob
+
+        streamed = StreamJob(artifact, language, task, provider, backend, threads)
+        stream_text(streamed, stream, rate=stream_rate, as_json=as_json)
+        return
     from fastwhisper_compress.evaluation.memory_trace import MemoryTrace
 
     trace = MemoryTrace() if memory else None
@@ -91,10 +108,9 @@ def transcribe(
     from fastwhisper_compress.transcription.formats import recording_to_json, written
 
     kinds = list(dict.fromkeys(formats or [Format.TXT]))
+    files = files or []
     _check(files, out, kinds, resume=resume, as_json=as_json)
-    if timestamps is None:
-        plain = kinds == [Format.TXT] and not as_json
-        timestamps = Timestamps.NONE if plain else Timestamps.SEGMENT
+    timestamps = timestamps or _usual_times(kinds, as_json=as_json)
     screen = Screen(line_characters, lines)
     job = Job(
         artifact,
@@ -139,6 +155,8 @@ def transcribe(
 
 
 def _check(files: Sequence[Path], out: Path | None, kinds: Sequence[str], *, resume: bool, as_json: bool) -> None:
+    if not files:
+        raise UsageError("nothing to transcribe", place="FILES", remedy="name recordings, or --stream -")
     if out is not None:
         return
     if resume:
@@ -150,6 +168,19 @@ def _check(files: Sequence[Path], out: Path | None, kinds: Sequence[str], *, res
             place="--format",
             remedy="name a folder with --out",
         )
+
+
+def _check_stream(*, alone: bool) -> None:
+    if not alone:
+        raise UsageError(
+            "a stream has no files, and its text goes to standard output as it comes",
+            place="--stream",
+            remedy="leave out recordings and the options about them; --json gives times",
+        )
+
+
+def _usual_times(kinds: Sequence[str], *, as_json: bool) -> Timestamps:
+    return Timestamps.NONE if kinds == [Format.TXT] and not as_json else Timestamps.SEGMENT
 
 
 def _tell_gaps(recording: Recording) -> None:

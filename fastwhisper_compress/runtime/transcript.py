@@ -22,14 +22,14 @@ class Word:
         start_s: Seconds from the start of the clip.
         end_s: Likewise.
         probability: Mean probability of its tokens.
-        tokens: Joined, those of all words are the text's.
+        tokens: Joined, those of all words are the text's. Empty in what was read back from a file.
     """
 
     text: str
     start_s: float
     end_s: float
     probability: float
-    tokens: tuple[int, ...]
+    tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

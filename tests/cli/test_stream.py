@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from fastwhisper_compress.cli import stream as printing
-from fastwhisper_compress.errors import StalledError
+from fastwhisper_compress.cli.app import app
+from fastwhisper_compress.errors import StalledError, UsageError
 from fastwhisper_compress.pipeline import stream as pipeline
 from fastwhisper_compress.runtime.transcript import Word
 from fastwhisper_compress.transcription.arriving import Arriving
@@ -50,13 +51,13 @@ def fed(monkeypatch):
 
 def test_text_is_a_line_an_utterance(fed, capsys):
     fed(lambda job, source: iter(NEWS))
-    printing.stream(None, "-", rate=None, as_json=False)
+    printing.stream_text(None, "-", rate=None, as_json=False)
     assert capsys.readouterr().out == "One two.\nThree.\n"
 
 
 def test_json_is_a_line_a_step(fed, capsys):
     fed(lambda job, source: iter(NEWS))
-    printing.stream(None, "-", rate=None, as_json=True)
+    printing.stream_text(None, "-", rate=None, as_json=True)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["text"] for row in rows] == ["", " One", " two.", " Three.", ""]
     assert rows[1]["tail"] == " tow"
@@ -71,7 +72,7 @@ def test_a_stall_comes_after_what_was_heard(fed, capsys):
 
     fed(stalls)
     with pytest.raises(StalledError):
-        printing.stream(None, "-", rate=None, as_json=False)
+        printing.stream_text(None, "-", rate=None, as_json=False)
     assert capsys.readouterr().out == "One two.\n"
 
 
@@ -86,6 +87,15 @@ def test_an_interrupt_ends_the_stream_and_the_rest_is_printed(fed, capsys):
             os.kill(os.getpid(), signal.SIGINT)
 
     fed(interrupted)
-    printing.stream(None, "-", rate=None, as_json=False)
+    printing.stream_text(None, "-", rate=None, as_json=False)
     assert capsys.readouterr().out == "One two.\n"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--stream", "-", "clip.wav"], ["--stream", "-", "--format", "srt"], [], ["--stream", "pipe"]]
+)
+def test_options_that_do_not_go_together_are_refused(arguments):
+    with pytest.raises(UsageError) as error:
+        app(["transcribe", "artifact", *arguments], standalone_mode=False)
+    assert error.value.remedy
