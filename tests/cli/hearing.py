@@ -29,12 +29,14 @@ class Hearing:
 
     def transcribe_batch(self, clips, options):
         time.sleep(self.seconds)
+        if not clips:
+            return []
         self.sizes.append(len(clips))
         together = hashlib.sha256(b"".join(clip.tobytes() for clip in clips)).hexdigest()[:8]
         return [self._transcript(clip, together) for clip in clips]
 
     def _transcript(self, samples, together):
-        own = [hashlib.sha256(half.tobytes()).hexdigest() for half in np.array_split(samples, 2)]
+        own = [hashlib.sha512(half.tobytes()).hexdigest() for half in np.array_split(samples, 2)]
         half_s = len(samples) / 32_000
         segments = tuple(
             Segment(n * half_s, (n + 1) * half_s, f" {text} {together}", (n,)) for n, text in enumerate(own)
