@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fastwhisper_compress.errors import ResourceError
+from fastwhisper_compress.errors import FastWhisperError, ResourceError
 
 _REFUSED_BY_THE_DISK = (OSError, PermissionError, NotADirectoryError, FileExistsError)
 
@@ -23,6 +23,8 @@ def resources(place: Path) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
+        if isinstance(error, FastWhisperError):
+            raise  # ours, with a better remedy
         raise ResourceError("out of memory", place=str(place), remedy="use a smaller model, or free memory") from error
     except OSError as error:
         if type(error) not in _REFUSED_BY_THE_DISK:
