@@ -60,7 +60,6 @@ def test_the_version_is_printed(cli):
         ["run", "fp32", "--batch-size", "0"],
         ["run", "fp32", "--batch-size", "automatic"],
         ["run", "fp32", "--provider", "tpu"],
-        ["transcribe", "x"],
         ["transcribe", "x", "y.wav", "--task", "sing"],
         ["eval", "x", "--provider", "tpu"],
         ["recipes", "list", "more"],
@@ -225,3 +224,10 @@ def test_a_hub_id_that_is_nowhere_is_refused_at_once(tmp_path):
     # processor time, because a busy machine says nothing about the program
     assert after.children_user + after.children_system - before.children_user - before.children_system < 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_transcribe_asks_for_recordings_or_a_stream(cli):
+    done = cli("transcribe", "x")
+    assert done.code == 2
+    assert "nothing to transcribe" in done.err
+    assert "--stream" in done.err
