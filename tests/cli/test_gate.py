@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from terminal import snapshot, write_model
 
-from fastwhisper_compress.pipeline import build, run
+from fastwhisper_compress.pipeline import build, evaluate, prepare, run
 from fastwhisper_compress.pipeline.gates import load_gates
 
 
@@ -19,7 +19,7 @@ def few_clips(monkeypatch):
     def few_clips_(**limits):
         gates = load_gates()
         gates = replace(gates, clips=gates.clips[:2], max_abs_error=dict(gates.max_abs_error) | limits)
-        monkeypatch.setattr(run, "load_gates", lambda: gates)
+        monkeypatch.setattr(prepare, "load_gates", lambda: gates)
 
     return few_clips_
 
@@ -56,7 +56,7 @@ def forbidden(*_, **__):
 
 def test_finished_stages_are_not_done_again(again, finished, monkeypatch):
     monkeypatch.setattr(build, "emit", forbidden)
-    monkeypatch.setattr(run, "measure", forbidden)
+    monkeypatch.setattr(evaluate, "measure", forbidden)
     monkeypatch.setattr(build, "load_artifact", forbidden)
     done = again()
     assert done.code == 0, done.err
