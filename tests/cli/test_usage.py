@@ -60,7 +60,6 @@ def test_the_version_is_printed(cli):
         ["run", "fp32", "--batch-size", "0"],
         ["run", "fp32", "--batch-size", "automatic"],
         ["run", "fp32", "--provider", "tpu"],
-        ["transcribe", "x"],
         ["transcribe", "x", "y.wav", "--task", "sing"],
         ["eval", "x", "--provider", "tpu"],
         ["recipes", "list", "more"],
