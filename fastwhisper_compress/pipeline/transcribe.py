@@ -210,12 +210,20 @@ def _collected(
             progress.at(index, what.end_s)
             continue
         progress.at(index, what.duration_s)
-        recording = _recording(reading.file, parts.pop(index, []), what, job.language, facts)
-        if index in failed:
-            continue
-        if job.outputs is not None:
-            job.outputs.write(reading.file, recording)
-        yield reading.file, recording
+        found = _recording(reading.file, parts.pop(index, []), what, job.language, facts)
+        if index not in failed:
+            yield reading.file, _written(job, reading.file, found)
+
+
+def _written(job: Job, file: Path, recording: Recording) -> Recording | AudioError:
+    """Write the transcripts of a recording, unless nothing of it could be decoded."""
+    gaps = recording.gaps
+    if gaps and sum(gap.end_s - gap.start_s for gap in gaps) >= recording.duration_s:
+        problem = f"cannot be decoded: {gaps[0].reason}"
+        return AudioError(problem, place=str(file), remedy="export the file again, as WAV or FLAC")
+    if job.outputs is not None:
+        job.outputs.write(file, recording)
+    return recording
 
 
 def _recording(
