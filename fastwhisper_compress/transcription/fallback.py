@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from fastwhisper_compress.runtime.options import Options
 
-TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
+WARMER = (0.2, 0.4, 0.6, 0.8, 1.0)  # temperatures to try when greedy decoding went wrong
 _LEAST_UNHEARD_S = 1.0  # a window ends with a little silence
 MOST_NO_SPEECH = 0.6  # with an improbable text: nobody speaks
 
@@ -52,7 +52,7 @@ def heard_again(model: Listener, clip: Clip, first: Transcript) -> Transcript:
     if not first.is_degenerate(audio_s):
         return first
     attempts = [first]
-    for temperature in TEMPERATURES if _wrong(first) else TEMPERATURES[:1]:
+    for temperature in WARMER if _wrong(first) else WARMER[:1]:
         options = replace(clip.options, language=first.language, temperature=temperature, no_speech=True)
         found = model.transcribe(clip.samples, options)
         silent = found.no_speech_prob is not None and found.no_speech_prob > MOST_NO_SPEECH

@@ -24,6 +24,7 @@ from fastwhisper_compress.runtime.transcript import (
     Transcript,
     compression,
 )
+from fastwhisper_compress.transcription.fallback import MOST_NO_SPEECH, WARMER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -48,8 +49,7 @@ class Step:
     context: tuple[int, ...]
 
 
-TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-_NO_SPEECH = 0.6  # a probability beyond it, with an improbable text, is of silence
+TEMPERATURES = (0.0, *WARMER)
 _WARM = 0.5  # a text of a higher temperature is no context to rely on
 _FRAME = SAMPLE_RATE // 100  # samples; less than that is no audio
 _WINDOW = MAX_CLIP_S * SAMPLE_RATE
@@ -192,7 +192,7 @@ def _heard(model: Listener, window: np.ndarray, options: Options, temperatures: 
 
 
 def _is_silent(found: Transcript) -> bool:
-    silent = found.no_speech_prob is not None and found.no_speech_prob > _NO_SPEECH
+    silent = found.no_speech_prob is not None and found.no_speech_prob > MOST_NO_SPEECH
     return silent and found.mean_logprob <= LEAST_MEAN_LOGPROB
 
 
