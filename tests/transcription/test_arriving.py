@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import threading
-from functools import partial
-from itertools import takewhile
 
 import numpy as np
 import pytest
@@ -41,7 +39,9 @@ def test_a_reader_waits_when_nobody_takes():
     for _ in range(3):
         assert read.acquire(timeout=10)
     assert not read.acquire(timeout=0.05), "it has read more than the queue holds"
-    taken = list(takewhile(len, iter(partial(source.take, RATE, RATE * 30), None)))
+    taken = []
+    while (one := source.take(RATE, RATE * 30)).size:
+        taken.append(one)
     assert all(one.size <= 4 * RATE for one in taken)
     assert np.unique(np.concatenate(taken)).tolist() == list(range(1, 100))
 
