@@ -91,6 +91,19 @@ def check_plan(checkpoint: Checkpoint, plan: Plan, *, layers: bool = False) -> N
     """
     if layers:
         check_streamable(plan)
+    for path in sorted(plan.cross_int8):
+        if plan.provider == "cuda":
+            raise ProviderError(
+                "int8_cross_kv is written for the CPU provider only",
+                place=path,
+                remedy="add only_on: cpu to the pass, or use --provider cpu",
+            )
+        if path not in plan.fuse:
+            raise RecipeError(
+                "int8_cross_kv needs a fused operator: no standard one attends to 8 bits",
+                place=path,
+                remedy="let the pass fuse act on this module, or leave int8_cross_kv out",
+            )
     for path, precision in plan.precision.items():
         if plan.provider == "cuda" and precision.scheme == "int8_dynamic":
             raise ProviderError(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from onnx import TensorProto
 
 from fastwhisper_compress.emit.blocks import Stream, normalise, project_out
 from fastwhisper_compress.emit.emitter import Emitter
-from fastwhisper_compress.emit.graph import INT64, MS
+from fastwhisper_compress.emit.graph import FLOAT, INT8, INT32, INT64, MS
 from fastwhisper_compress.emit.linear import linear, packed_linear
 
 
@@ -29,6 +30,44 @@ class TextPast:
     start: str
     total: str
     causal_bias: str | None
+
+
+@dataclass(frozen=True)
+class Audio:
+    """What a decoder layer attends to: ``key`` and ``value``, (batch, heads, audio length, head_dim)."""
+
+    key: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Int8Audio(Audio):
+    """The same in integers, which count steps from the middle of the range that a clip's channel has.
+
+    Attributes:
+        key_scale: What one step of the key means in each channel: float32 (batch, 1, heads * head_dim). Where the middle
+            is need not be known: it adds the same to the scores of all positions, and a softmax does not see that.
+        value_scale: What one step of the value means; likewise.
+        value_middle: What a value of 0 means; likewise. Shares add up to 1, so it is added to any mix.
+        length: int32 (), of the audio; empty where the encoder has just made it.
+        lasts: int32 (batch,), its last position; likewise.
+    """
+
+    key_scale: str
+    value_scale: str
+    value_middle: str
+    length: str = ""
+    lasts: str = ""
+
+
+def audio_length(e: Emitter, key: str) -> tuple[str, str]:
+    """Write ``length`` and ``lasts`` of :class:`Int8Audio`, once for the whole decoder."""
+    g = e.graph
+    shape = g.node("Shape", [key], "audio.shape", "audio.shape", dtype=INT64, start=0, end=3)
+    length = g.cast(g.node("Gather", [shape, g.const(2)], "audio.length", "audio.length", dtype=INT64), INT32)
+    batch = g.node("Slice", [shape, g.const([0]), g.const([1])], "audio.batch", "audio.batch", dtype=INT64)
+    last = g.node("Sub", [length, g.const(1, INT32)], "audio.last", "audio.last", dtype=INT32)
+    return length, g.node("Expand", [last, batch], "audio.lasts", "audio.lasts", dtype=INT32)
 
 
 def text_past(e: Emitter, ids: str, length: str, *, fused: bool) -> TextPast:
@@ -105,7 +144,7 @@ def text_self_attention(
 
 
 def cross_attention(
-    e: Emitter, stream: Stream, path: str, then: str, *, audio: tuple[str, str], query: str | None = None
+    e: Emitter, stream: Stream, path: str, then: str, *, audio: Audio, query: str | None = None
 ) -> Stream:
     """Write the attention from text to audio.
 
@@ -114,28 +153,83 @@ def cross_attention(
         stream: The residual stream.
         path: The layer.
         then: The layer norm that follows.
-        audio: Keys and values, (batch, heads, audio length, head_dim) each.
-        query: The graph output that the queries are to be, (batch, tokens, heads * head_dim); None makes them none.
+        audio: Keys and values. Where they are integers, the graph gets an output ``present_NAME`` for each, which must be
+            bound to the buffer of the input NAME: it is not changed.
+        query: The graph output that the queries are to be, (batch, tokens, heads * head_dim), in the key's units; None
+            makes them none.
     """
-    key, value = audio
     name = f"{path}.encoder_attn"
     x, normed = normalise(e, stream, f"{name}_layer_norm")
     q = e.graph.cast(linear(e, normed, f"{name}.q_proj"), e.attention_type)
-    mixed = _fused(e, [q, key, value], name) if e.fused(name) else _plain(e, name, q, key, value)
+    if isinstance(audio, Int8Audio):
+        q = e.graph.node("Mul", [q, audio.key_scale], f"{name}.query", f"{name}.scale_query")
+        mixed = _over_int8(e, q, audio, name)
+    elif e.fused(name):
+        mixed = _fused(e, [q, audio.key, audio.value], name)
+    else:
+        mixed = _plain(e, name, q, audio.key, audio.value)
     if query is not None:
         width = e.heads(name) * e.dims.head_dim(name)
         e.graph.output(query, e.graph.rename(q, query), e.attention_type, ["batch", "tokens", width])
     return Stream(x, *project_out(e, mixed, f"{name}.out_proj", then))
 
 
-def cross_keys_values(e: Emitter, audio: str, path: str) -> tuple[str, str]:
+def cross_keys_values(e: Emitter, hidden: str, path: str) -> Audio:
     """Write the keys and values that the decoder layer at ``path`` will attend to.
 
-    Shapes: ``audio`` (batch, audio length, d_model) -> two values (batch, heads, audio length, head_dim).
+    Shapes: ``hidden`` (batch, audio length, d_model).
     """
     name = f"{path}.encoder_attn"
-    key, value = (_split_heads(e, e.graph.cast(p, e.attention_type), name) for p in _projections(e, audio, name, "kv"))
-    return key, value
+    key, value = _projections(e, hidden, name, "kv")
+    if name not in e.plan.cross_int8:
+        return Audio(*(_split_heads(e, e.graph.cast(one, e.attention_type), name) for one in (key, value)))
+    key, key_scale, _ = _rounded(e, key)
+    value, value_scale, value_middle = _rounded(e, value)
+    return Int8Audio(_split_heads(e, key, name), _split_heads(e, value, name), key_scale, value_scale, value_middle)
+
+
+def _rounded(e: Emitter, x: str) -> tuple[str, str, str]:
+    """Round float32 (batch, length, width) to int8, in each clip and channel over just the range of its values.
+
+    Returns:
+        The integers, of the same shape; what a step of them means, and the middle of the range: float32 (batch, 1, width).
+    """
+    g = e.graph
+
+    def step(op: str, inputs: list[str], label: str, **attributes: int) -> str:
+        return g.node(op, inputs, f"{x}.{label}", f"{x}.{label}", **attributes)
+
+    most, least = (step(f"Reduce{which}", [x, g.const([1])], which.lower(), keepdims=1) for which in ("Max", "Min"))
+    middle = step("Mul", [step("Add", [most, least], "sum"), g.const(0.5, FLOAT)], "middle")
+    scale = step("Mul", [step("Sub", [most, least], "range"), g.const(1 / 254, FLOAT)], "step")
+    scale = step("Max", [scale, g.const(1e-12, FLOAT)], "scale")  # a channel that does not change is divided by it, too
+    steps = step("Div", [step("Sub", [x, middle], "centred"), scale], "steps")
+    inputs = [steps, g.const(1.0, FLOAT), g.const(0, INT8)]
+    return g.node("QuantizeLinear", inputs, f"{x}.int8", f"{x}.round", dtype=INT8), scale, middle
+
+
+def _over_int8(e: Emitter, q: str, audio: Int8Audio, name: str) -> str:
+    """Write attention to integers, by the operator that reads a quantised cache as it lies.
+
+    It is grouped-query attention over a cache that is full already: its keys and values are the audio's, the new ones are
+    of length 0. The cache that it insists on giving back is the one it was given. Its own scales are one for all clips, so
+    those of each clip are multiplied into the queries before (the caller does) and into the mix behind.
+    """
+    g, heads, width = e.graph, e.heads(name), e.dims.head_dim(name)
+    nothing = g.node("Slice", [q, g.const([0]), g.const([0]), g.const([1])], f"{name}.nothing", f"{name}.nothing")
+    one = g.tensor(f"{name}.one", np.ones((1, heads, 1, width), np.float32))
+    inputs = [q, nothing, nothing, audio.key, audio.value, audio.lasts, audio.length, *[""] * 5, one, one]
+    same = [f"present_{value}" for value in (audio.key, audio.value)]
+    mixed = g.node(
+        "GroupQueryAttention", inputs, [f"{name}.steps_mixed", *same], name, domain=MS,
+        dtype=(FLOAT, INT8, INT8), num_heads=heads, kv_num_heads=heads, causal=0, kv_cache_bit_width=8,
+        k_quant_type="PER_CHANNEL", v_quant_type="PER_CHANNEL",
+    )  # fmt: skip
+    for value in same:
+        g.output(value, value, INT8, ["batch", heads, "audio", width])
+    g.fusions["attention_int8"] += 1
+    mixed = g.node("Mul", [mixed, audio.value_scale], f"{name}.scaled_mix", f"{name}.scale_mix")
+    return g.node("Add", [mixed, audio.value_middle], f"{name}.mixed", f"{name}.shift_mix")
 
 
 def _projections(e: Emitter, x: str, name: str, which: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastwhisper_compress.checkpoint.dims import Dims
-from fastwhisper_compress.emit.attention import audio_self_attention, cross_keys_values
+from fastwhisper_compress.emit.attention import Int8Audio, audio_self_attention, cross_keys_values
 from fastwhisper_compress.emit.blocks import Stream, normalise
 from fastwhisper_compress.emit.emitter import Emitter
 from fastwhisper_compress.emit.feed_forward import mlp
@@ -16,7 +16,8 @@ def write_encoder(e: Emitter, dims: Dims) -> None:
 
     Shapes: input ``mel`` float32 (batch, n_mels, frames), an even number of frames, at most 2 * n_audio_ctx; outputs
     ``hidden`` float32 (batch, frames / 2, d_model) and for every decoder layer i ``cross_key.i``, ``cross_value.i``
-    (batch, heads, frames / 2, head_dim) in the type of the KV cache.
+    (batch, heads, frames / 2, head_dim) in the type of the KV cache, or int8; then also ``cross_key_scale.i``,
+    ``cross_value_scale.i`` and ``cross_value_middle.i`` float32 (batch, 1, heads * head_dim).
     """
     g = e.graph
     mel = g.input("mel", FLOAT, ["batch", dims.n_mels, "frames"])
@@ -43,10 +44,15 @@ def write_encoder(e: Emitter, dims: Dims) -> None:
     g.output("hidden", told, FLOAT, ["batch", "audio", dims.d_model])
 
     for i in range(dims.decoder_layers):
-        pair = cross_keys_values(e, hidden, f"decoder.layers.{i}")
+        audio = cross_keys_values(e, hidden, f"decoder.layers.{i}")
         heads = e.heads(f"decoder.layers.{i}.encoder_attn")
-        for name, value in zip((f"cross_key.{i}", f"cross_value.{i}"), pair, strict=True):
-            g.output(name, value, e.attention_type, ["batch", heads, "audio", dims.head_dim("decoder.")])
+        width = dims.head_dim("decoder.")
+        for part, value in (("key", audio.key), ("value", audio.value)):
+            g.output(f"cross_{part}.{i}", value, g.type_of(value), ["batch", heads, "audio", width])
+        if isinstance(audio, Int8Audio):
+            named = {"key_scale": audio.key_scale, "value_scale": audio.value_scale, "value_middle": audio.value_middle}
+            for part, value in named.items():
+                g.output(f"cross_{part}.{i}", value, FLOAT, ["batch", 1, heads * width])
 
 
 def positions(e: Emitter, path: str, *, kernel: str, node: str) -> str:

@@ -19,6 +19,7 @@ OPSET = 21  # the first with block-wise DequantizeLinear and INT4
 IR_VERSION = 10
 MS = "com.microsoft"
 FLOAT, FLOAT16, INT64, INT32 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT64, TensorProto.INT32
+INT8 = TensorProto.INT8
 _INLINE_BYTES = 1024  # smaller tensors live inside the graph
 _PAGE = 4096  # larger ones start on a page, so that a runtime maps them without copying
 
@@ -97,15 +98,14 @@ class Graph:
         outputs: str | Sequence[str],
         name: str,
         *,
-        dtype: int = FLOAT,
+        dtype: int | Sequence[int] = FLOAT,
         domain: str = "",
         **attributes: Any,
     ) -> str:
-        """Append a node; return its first output. ``dtype`` is the type of all its outputs."""
+        """Append a node; return its first output. ``dtype`` is the type of each of its outputs, or of all."""
         outs = [outputs] if isinstance(outputs, str) else list(outputs)
         self._nodes.append(helper.make_node(op, list(inputs), outs, name=name, domain=domain, **attributes))
-        for out in outs:
-            self._types[out] = dtype
+        self._types |= zip(outs, [dtype] * len(outs) if isinstance(dtype, int) else dtype, strict=True)
         return outs[0]
 
     def tensor(self, name: str, array: np.ndarray, *, dtype: int | None = None, data: bytes | None = None) -> str:

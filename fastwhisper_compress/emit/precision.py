@@ -60,6 +60,7 @@ class Plan:
         precision: Module path to precision; a path not named here stays FP32.
         fuse: Module paths whose operators may be replaced by ONNX Runtime's fused ones.
         provider: The execution provider that the graphs are written for.
+        cross_int8: Attentions to audio whose keys and values are kept in 8 bits.
         blocks: Module path to the integers that calibration found for it; the emitter writes exactly these.
         hidden_scale: Where smoothing divided the encoder's output: by what, float32 (d_model,).
     """
@@ -67,12 +68,13 @@ class Plan:
     precision: Mapping[str, Precision] = field(default_factory=dict)
     fuse: frozenset[str] = frozenset()
     provider: Provider = "cpu"
+    cross_int8: frozenset[str] = frozenset()
     blocks: Mapping[str, Blocks] = field(default_factory=dict, compare=False)
     hidden_scale: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def kv_dtype(self) -> Literal["fp32", "fp16"]:
-        """The type of queries, keys, values and their cache.
+        """The type of queries, keys, values and their cache; those of the audio may be kept in 8 bits.
 
         FP32 on CPU, which has no FP16 attention; FP16 on CUDA, unless every attention weight was kept FP32.
         """

@@ -12,7 +12,7 @@ from fastwhisper_compress.passes.precisions import assigned
 from fastwhisper_compress.passes.shrink import channels_left, heads_left
 from fastwhisper_compress.recipe.check import check_against
 from fastwhisper_compress.recipe.loader import LoadedRecipe
-from fastwhisper_compress.recipe.schema import PASSES, BasePass, Fuse, Prune
+from fastwhisper_compress.recipe.schema import PASSES, BasePass, Fuse, Int8CrossKv, Prune
 from fastwhisper_compress.recipe.selectors import select
 
 Shape = tuple[int, ...]
@@ -79,15 +79,18 @@ def _laid_out(
     shapes = tensor_shapes(dims)
     precision: dict[str, Precision] = {}
     fuse: set[str] = set()
+    cross_int8: set[str] = set()
     for pass_, paths in pairs:
         if isinstance(pass_, Fuse):
             fuse.update(paths)
+        elif isinstance(pass_, Int8CrossKv):
+            cross_int8.update(paths)
         elif isinstance(pass_, Prune):
             for path in paths:
                 shapes |= _pruned(shapes, dims, path, pass_)
         elif pass_.stage == "precision":
             precision |= assigned(pass_, paths, provider)[0]
-    return Layout(dims, shapes, Plan(precision, frozenset(fuse), provider), offload)
+    return Layout(dims, shapes, Plan(precision, frozenset(fuse), provider, frozenset(cross_int8)), offload)
 
 
 def _pruned(shapes: dict[str, Shape], dims: Dims, path: str, pass_: Prune) -> dict[str, Shape]:

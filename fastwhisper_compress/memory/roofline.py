@@ -89,7 +89,8 @@ def roofline(layout: Layout, work: Workload, device: Device) -> Roofline:
     over_audio = sum(layout.width(f"encoder.layers.{i}.self_attn") for i in range(dims.encoder_layers))
     _add(operations["encode"], attention, 4 * work.batch * length * length * over_audio)
     caches = cross_cache_bytes(layout, work)
-    _add(operations["step"], attention, caches / (2 if attention == "fp16" else 4) * 2)
+    to_audio = sum(layout.width(f"decoder.layers.{i}.encoder_attn") for i in range(dims.decoder_layers))
+    _add(operations["step"], attention, 4 * rows * length * to_audio)
     tokens = max(1, round(_TOKENS_A_SECOND * work.audio_s))
     text = self_cache_bytes(layout, work) // 2  # half full on average
     stream = 10 * work.batch * length * dims.d_model * 4 * dims.encoder_layers

@@ -124,8 +124,11 @@ def self_cache_bytes(layout: Layout, work: Workload) -> int:
 
 def cross_cache_bytes(layout: Layout, work: Workload) -> int:
     """Return the keys and values of the audio, of every layer and row of the batch: fixed by the window."""
-    width = sum(layout.width(f"decoder.layers.{i}.encoder_attn") for i in range(layout.dims.decoder_layers))
-    return 2 * width * audio_length(layout, work) * _kv_item(layout) * work.batch * work.beam
+    a_position = 0
+    for i in range(layout.dims.decoder_layers):
+        path = f"decoder.layers.{i}.encoder_attn"
+        a_position += layout.width(path) * (1 if path in layout.plan.cross_int8 else _kv_item(layout))
+    return 2 * a_position * audio_length(layout, work) * work.batch * work.beam
 
 
 def activations(layout: Layout, work: Workload, *, threads: int) -> Activations:

@@ -12,7 +12,7 @@ from fastwhisper_compress.passes.precisions import assigned
 from fastwhisper_compress.passes.prune import prune
 from fastwhisper_compress.passes.smooth import smooth
 from fastwhisper_compress.passes.statistics import Statistics
-from fastwhisper_compress.recipe.schema import BasePass, Fuse, Prune, Smooth
+from fastwhisper_compress.recipe.schema import BasePass, Fuse, Int8CrossKv, Prune, Smooth
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def apply(
     """
     precision: dict[str, Precision] = {}
     fuse: set[str] = set()
+    cross_int8: set[str] = set()
     applied: list[Applied] = []
     hidden_scale = None
     for pass_, paths in zip(passes, selections, strict=True):
@@ -83,11 +84,14 @@ def apply(
         elif isinstance(pass_, Fuse):
             fuse.update(paths)
             note = "fused operators allowed"
+        elif isinstance(pass_, Int8CrossKv):
+            cross_int8.update(paths)
+            note = "keys and values of the audio in INT8, a scale per clip and channel"
         else:
             chosen, note = assigned(pass_, paths, provider)
             precision.update(chosen)
         applied.append(Applied(pass_.pass_, len(paths), note))
-    plan = Plan(precision, frozenset(fuse), provider, hidden_scale=hidden_scale)
+    plan = Plan(precision, frozenset(fuse), provider, frozenset(cross_int8), hidden_scale=hidden_scale)
     return Compressed(checkpoint, plan, tuple(applied), statistics)
 
 

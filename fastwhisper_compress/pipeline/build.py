@@ -223,7 +223,11 @@ class Builder:
             "provider": order.provider,
             "calibration": _told(order.calibration),
             "graphs": GRAPHS,
-            "kv_cache": {"dtype": plan.kv_dtype, "capacity": checkpoint.dims.n_text_ctx},
+            "kv_cache": {
+                "dtype": plan.kv_dtype,
+                "cross_int8": sorted(plan.cross_int8),
+                "capacity": checkpoint.dims.n_text_ctx,
+            },
             "encoder_context": {"margin_s": order.margin_s},
             "batch_size": order.batch_size,
             "offload": order.offload,

@@ -198,6 +198,19 @@ class Smooth(BasePass):
         return True
 
 
+class Int8CrossKv(BasePass):
+    """Keep the audio's keys and values, which the decoder reads whole at every token, in 8 bits: a scale per clip and channel. CPU only."""
+
+    kinds = frozenset({"attention"})
+    stage = "graph"
+
+    pass_: Literal["int8_cross_kv"] = Field(default="int8_cross_kv", alias="pass")
+
+    def takes(self, module: ModuleLike) -> bool:
+        """Whether it attends to audio."""
+        return super().takes(module) and module.path.endswith(".encoder_attn")
+
+
 class Fuse(BasePass):
     """Write ONNX Runtime's fused operators where there is one, in place of chains of standard operators."""
 
@@ -207,7 +220,7 @@ class Fuse(BasePass):
     pass_: Literal["fuse"] = Field(default="fuse", alias="pass")
 
 
-Pass = Annotated[Fp16 | Int8Dynamic | WeightOnly | Prune | Smooth | Fuse, Field(discriminator="pass_")]
+Pass = Annotated[Fp16 | Int8Dynamic | WeightOnly | Prune | Smooth | Int8CrossKv | Fuse, Field(discriminator="pass_")]
 
 PASSES: dict[str, type[BasePass]] = {
     "fp16": Fp16,
@@ -215,6 +228,7 @@ PASSES: dict[str, type[BasePass]] = {
     "weight_only": WeightOnly,
     "prune": Prune,
     "smooth": Smooth,
+    "int8_cross_kv": Int8CrossKv,
     "fuse": Fuse,
 }
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 QUERY, KEY = "cross_query.", "cross_key."  # and the layer: what the text asks, and what of the audio answers
+_KEY_SCALE = "cross_key_scale."  # and the layer, where keys are integers
 
 
 class Batch:
@@ -48,10 +49,13 @@ class Batch:
         self._session = session
         first = next(iter(cross.values()))
         self._device = first.device_name()
+        # The operator that attends to integers takes one clip with many tokens or many clips with one token each.
+        self._token_by_token = first.shape()[0] > 1 and any(name.startswith(_KEY_SCALE) for name in cross)
         self._past_length = np.zeros(1, np.int32)
         self._tokens = np.zeros((0, 0), np.int64)
         self._step: ort.IOBinding | None = None
         self._exchanged: list[tuple[int, int]] | None = [] if restorable else None
+        self._unchanged = {node.name for node in session.get_outputs() if node.name.startswith("present_cross_")}
         caches = {}
         for node in session.get_inputs():
             if node.name.startswith("past_") and node.name != "past_length":
@@ -65,6 +69,9 @@ class Batch:
 
         Shapes: int64 (batch, n) -> float32 (batch, n_vocab), a view that the next call overwrites.
         """
+        if self._token_by_token and tokens.shape[1] > 1:
+            self.feed(tokens[:, :-1])
+            tokens = tokens[:, -1:]
         if self._step is not None and self._device == "cpu" and tokens.shape == self._tokens.shape:
             self._tokens[:] = tokens
         else:  # another shape, or a device: its binding copies what lies on the host when it is made
@@ -137,6 +144,8 @@ class Batch:
         binding.bind_ortvalue_input("past_length", value(self._past_length))
         for name, buffer in self._cross.items():
             binding.bind_ortvalue_input(name, buffer)
+            if f"present_{name}" in self._unchanged:
+                binding.bind_ortvalue_output(f"present_{name}", buffer)
         for name, buffer in self._caches.items():
             binding.bind_ortvalue_input(name, buffer)
             binding.bind_ortvalue_output(name.replace("past", "present"), buffer)
