@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
+from openai_models import openai_model
 from small_whisper import recipe_plan, uniform_plan, write_artifact
 
 from fastwhisper_compress.checkpoint.open import open_checkpoint
@@ -21,6 +22,12 @@ from fastwhisper_compress.runtime.audio import read_audio
 def tiny_en():
     """The checkpoint of the weights package."""
     return open_checkpoint("openai/whisper-tiny.en", offline=True)
+
+
+@pytest.fixture(scope="session")
+def openai_tiny_en(tiny_en):
+    """The same weights in openai-whisper's own model."""
+    return openai_model(tiny_en)
 
 
 @pytest.fixture(scope="session")
