@@ -19,9 +19,13 @@ sys.path.append(str(ROOT / "tests" / "parity"))  # small_whisper.py, which sever
 CACHE = pytest.StashKey[str]()
 MOST_WORKERS = 4  # each holds torch and a few models: about 2 GB
 # What takes longest comes first, so that at the end no worker waits long for the other.
-FIRST = ("parity", "cli", "integration", "crash")
-# Files that share what takes long to make, which every process would make for itself.
-TOGETHER = ("parity/test_tiny_en.py", "parity/test_openai_whisper.py", "parity/test_word_times.py"), ("packaging/",)
+FIRST = ("cli", "integration", "parity", "crash")
+# Files that share what takes long to make, which every process would make for itself, or find made by the other.
+TOGETHER = (
+    ("cli/",),
+    ("parity/test_tiny_en.py", "parity/test_openai_whisper.py", "parity/test_word_times.py"),
+    ("packaging/",),
+)
 
 # On a busy machine the time of one example says nothing.
 settings.register_profile("tests", deadline=None)
