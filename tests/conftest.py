@@ -17,7 +17,7 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "tests" / "parity"))  # small_whisper.py, which several folders share
 CACHE = pytest.StashKey[str]()
-MOST_WORKERS = 4  # each holds torch and a few models: about 2 GB
+MOST_WORKERS = 4  # each holds torch and a few models
 # What takes longest comes first, so that at the end no worker waits long for the other.
 FIRST = ("cli", "integration", "parity", "crash")
 # Files that share what takes long to make, which every process would make for itself, or find made by the other.
