@@ -46,6 +46,7 @@ def test_every_call_fails_with_every_error(loop):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # a kill and what goes on after it take about 16 s on two quiet cores
 def test_the_command_line_killed_twenty_times(loop, tmp_path):
     found = loop("--kills", 20, "--model", write_model(tmp_path / "model"))
     assert found["kills"] >= 20

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
+from openai_models import openai_model
 from small_whisper import recipe_plan, uniform_plan, write_artifact
 
 from fastwhisper_compress.checkpoint.open import open_checkpoint
@@ -23,6 +25,12 @@ def tiny_en():
 
 
 @pytest.fixture(scope="session")
+def openai_tiny_en(tiny_en):
+    """The same weights in openai-whisper's own model."""
+    return openai_model(tiny_en)
+
+
+@pytest.fixture(scope="session")
 def tiny_statistics(tiny_en, tmp_path_factory):
     """A calibration of tiny.en on a few of the shipped clips."""
     folder = tmp_path_factory.mktemp("calibration")
@@ -36,12 +44,15 @@ def tiny_artifact(tiny_en, tiny_statistics, tmp_path_factory):
     """A function: recipe name, fused? -> the opened artifact."""
 
     @cache
+    def compressed(recipe):
+        return recipe_plan(tiny_en, load_recipe(find_recipe(recipe)).recipe, statistics=tiny_statistics)
+
+    @cache
     def tiny_artifact_(recipe, *, fuse=True):
-        compressed = recipe_plan(
-            tiny_en, load_recipe(find_recipe(recipe)).recipe, fuse=fuse, statistics=tiny_statistics
-        )
+        made = compressed(recipe)
+        plan = made.plan if fuse else replace(made.plan, fuse=frozenset())  # the same integers: to find them takes long
         folder = tmp_path_factory.mktemp("tiny_en") / "artifact"
-        write_artifact(compressed.checkpoint, compressed.plan, folder)
+        write_artifact(made.checkpoint, plan, folder)
         return load_artifact(folder, threads=2)
 
     return tiny_artifact_

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from openai_models import openai_model
 from small_whisper import opened, small_checkpoint, speech_like, uniform_plan
 
-from fastwhisper_compress.checkpoint.openai_pt import _canonical
 from fastwhisper_compress.evaluation.suite import load_suite
 from fastwhisper_compress.runtime.audio import read_audio
 from fastwhisper_compress.runtime.options import Options
@@ -19,40 +19,24 @@ from fastwhisper_compress.transcription.sequential import transcribe_sequentiall
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-def openai_model(checkpoint):
-    """The same weights in openai-whisper."""
-    import torch
-    from whisper.model import ModelDimensions, Whisper
-
-    dims = checkpoint.dims
-    shape = {"ctx": dims.n_audio_ctx, "state": dims.d_model, "head": dims.encoder_heads, "layer": dims.encoder_layers}
-    text = {"ctx": dims.n_text_ctx, "state": dims.d_model, "head": dims.decoder_heads, "layer": dims.decoder_layers}
-    model = Whisper(
-        ModelDimensions(
-            n_mels=dims.n_mels,
-            n_vocab=dims.n_vocab,
-            **{f"n_audio_{name}": value for name, value in shape.items()},
-            **{f"n_text_{name}": value for name, value in text.items()},
-        )
-    )
-    tensors = {name: checkpoint.tensors[_canonical(name)] for name in model.state_dict()}
-    model.load_state_dict({name: torch.from_numpy(np.array(one, np.float32)) for name, one in tensors.items()})
-    return model.eval()
-
-
 @pytest.fixture(scope="module")
-def theirs(tiny_en):
-    return openai_model(tiny_en)
+def heard(openai_tiny_en, clips):
+    """What their encoder makes of each clip."""
+    import torch
+    import whisper
+
+    mels = {name: whisper.log_mel_spectrogram(whisper.pad_or_trim(samples)) for name, samples in clips.items()}
+    with torch.no_grad():
+        return {name: openai_tiny_en.embed_audio(mel[None])[0] for name, mel in mels.items()}
 
 
 @pytest.mark.parametrize("previous", [(), (1770, 11, 50363, 314, 1101, 5938)])
-def test_texts_with_timestamps_are_theirs(tiny_artifact, theirs, clips, previous):
+def test_texts_with_timestamps_are_theirs(tiny_artifact, openai_tiny_en, heard, clips, previous):
     import whisper
 
     options = whisper.DecodingOptions(language="en", fp16=False, prompt=list(previous) or None)
-    for samples in clips.values():
-        mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(samples))
-        expected = whisper.decode(theirs, mel, options)
+    for name, samples in clips.items():
+        expected = whisper.decode(openai_tiny_en, heard[name], options)
         found = tiny_artifact("fp32").transcribe(samples, Options(timestamps=True, no_speech=True, previous=previous))
         assert found.tokens == tuple(expected.tokens)
         assert found.text == expected.text
@@ -113,7 +97,7 @@ def windows_by_themselves(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_recording_is_heard_as_they_hear_it(tiny_artifact, theirs, monkeypatch):
+def test_a_recording_is_heard_as_they_hear_it(tiny_artifact, openai_tiny_en, monkeypatch):
     """Greedy, as sampling draws from another generator."""
     import whisper
 
@@ -123,7 +107,7 @@ def test_a_recording_is_heard_as_they_hear_it(tiny_artifact, theirs, monkeypatch
     pause = np.zeros(6_000, np.float32)
     recording = np.concatenate([part for name in wanted for part in (by_id[name], pause)])
     assert 55 < recording.size / 16_000 < 80
-    expected = whisper.transcribe(theirs, recording, temperature=0.0, language="en", fp16=False)["segments"]
+    expected = whisper.transcribe(openai_tiny_en, recording, temperature=0.0, language="en", fp16=False)["segments"]
     blocks = np.array_split(recording, 50)
     found = list(transcribe_sequentially(tiny_artifact("fp32"), blocks, temperatures=(0.0,)))
     assert len(found) > 5

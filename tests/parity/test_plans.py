@@ -25,9 +25,8 @@ CHECKPOINT = small_checkpoint(7, encoder_layers=2, decoder_layers=2)
 
 def outputs(checkpoint, plan, folder):
     artifact = opened(checkpoint, plan, folder)
-    return artifact.encode([SAMPLES], hidden=True).hidden, artifact.forced_logits(
-        artifact.encode([SAMPLES]), PROMPT, TEXT
-    )
+    encoded = artifact.encode([SAMPLES], hidden=True)
+    return encoded.hidden, artifact.forced_logits(encoded, PROMPT, TEXT)
 
 
 def as_stored(checkpoint, plan):

@@ -40,8 +40,9 @@ def test_fp32_is_transformers(tiny_artifact, clips, expected, fuse):
     artifact = tiny_artifact("fp32", fuse=fuse)
     for name, samples in clips.items():
         tokens, hidden, logits = expected[name]
-        assert np.abs(artifact.encode([samples], hidden=True).hidden - hidden).max() < 1e-3
-        assert np.abs(artifact.forced_logits(artifact.encode([samples]), PROMPT, tokens) - logits).max() < 1e-3
+        encoded = artifact.encode([samples], hidden=True)
+        assert np.abs(encoded.hidden - hidden).max() < 1e-3
+        assert np.abs(artifact.forced_logits(encoded, PROMPT, tokens) - logits).max() < 1e-3
         assert artifact.transcribe(samples).tokens == tokens
 
 

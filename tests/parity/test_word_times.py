@@ -42,39 +42,10 @@ def test_the_queries_meet_the_keys_as_in_transformers(tmp_path, fuse):
         np.testing.assert_allclose(ours, shares[layer][0, head].numpy(), atol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def openai_whisper(tiny_en):
-    """tiny.en in openai-whisper's own model."""
-    import torch
-    from whisper.model import ModelDimensions, Whisper
-
-    d = tiny_en.dims
-    audio = (d.n_mels, d.n_audio_ctx, d.d_model, d.encoder_heads, d.encoder_layers)
-    model = Whisper(
-        ModelDimensions(*audio, d.n_vocab, d.n_text_ctx, d.d_model, d.decoder_heads, d.decoder_layers)
-    ).eval()
-    ours = {"attn_ln": "self_attn_layer_norm", "cross_attn_ln": "encoder_attn_layer_norm", "mlp_ln": "final_layer_norm"}
-    ours |= {"attn": "self_attn", "cross_attn": "encoder_attn", "blocks": "layers", "out": "out_proj"}
-    ours |= {"query": "q_proj", "key": "k_proj", "value": "v_proj", "ln_post": "layer_norm", "ln": "layer_norm"}
-    ours |= {"token_embedding": "embed_tokens", "positional_embedding": "embed_positions.weight"}
-
-    def tensor(name):
-        name = name.replace(".mlp.0.", ".fc1.").replace(".mlp.2.", ".fc2.")
-        own = tiny_en.tensors[".".join(ours.get(part, part) for part in name.split("."))]
-        return torch.from_numpy(own.astype(np.float32))
-
-    model.load_state_dict({name: tensor(name) for name in model.state_dict()})
-    heads = torch.zeros(d.decoder_layers, d.decoder_heads, dtype=torch.bool)
-    for layer, head in tiny_en.decoding.alignment_heads:
-        heads[layer, head] = True
-    model.register_buffer("alignment_heads", heads.to_sparse(), persistent=False)
-    return model
-
-
 @pytest.mark.filterwarnings("ignore:unclosed file <.*tiktoken:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the tokenizer's own file handle
 @pytest.mark.parametrize("timestamps", [False, True])
-def test_words_are_those_of_openai_whisper(openai_whisper, tiny_artifact, clips, timestamps):
+def test_words_are_those_of_openai_whisper(openai_tiny_en, tiny_artifact, clips, timestamps):
     import torch
     from whisper.timing import add_word_timestamps
     from whisper.tokenizer import get_tokenizer
@@ -88,7 +59,7 @@ def test_words_are_those_of_openai_whisper(openai_whisper, tiny_artifact, clips,
         theirs = [{"seek": 0, "start": start, "end": end, "tokens": list(tokens)} for start, end, tokens in bounds]
         add_word_timestamps(
             segments=theirs,
-            model=openai_whisper,
+            model=openai_tiny_en,
             tokenizer=get_tokenizer(multilingual=False),
             mel=torch.from_numpy(reference_log_mel(samples, 80)),
             num_frames=samples.size // 160,
