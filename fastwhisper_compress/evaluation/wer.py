@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
 
 from fastwhisper_compress.errors import BackendError
+from fastwhisper_compress.runtime.word_pieces import UNSPACED_LANGUAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from jiwer import AlignmentChunk, CharacterOutput, WordOutput
 
 Metric = Literal["wer", "cer"]
-
-# Chinese, Cantonese, Japanese, Thai, Lao, Khmer, Burmese: written without spaces between words.
-UNSPACED_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "km", "my"})
 
 # Whisper's own decoding fallback takes a text that compresses better than this for a loop.
 LOOP_COMPRESSION_RATIO = 2.4

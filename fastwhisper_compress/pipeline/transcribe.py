@@ -112,7 +112,12 @@ def transcribe_files(
         if trace:
             trace("idle")
             model.on_phase = trace
-        options = _options(job, manifest)
+        options = Options(
+            language=job.language,
+            task=job.task,
+            timestamps=job.timestamps != "none",
+            words=job.timestamps == "word",
+        )
         model.transcribe_batch([], options)  # says now what it cannot do, not after an hour
         with ExitStack() as stack:
             journal = None
@@ -140,16 +145,6 @@ def _settled(job: Job, manifest: Manifest, tell: Tell) -> int:
 
         size, _ = settle_batch(size, [job.artifact], threads=job.threads, backend=job.backend, tell=tell.note)
     return size
-
-
-def _options(job: Job, manifest: Manifest) -> Options:
-    english_only = not manifest.decoding.languages
-    return Options(
-        language=job.language or ("en" if english_only else None),
-        task=job.task,
-        timestamps=job.timestamps != "none",
-        words=job.timestamps == "word",
-    )
 
 
 def _task(job: Job, facts: Mapping[str, Any]) -> Task:
@@ -231,7 +226,7 @@ def _recording(
 ) -> Recording:
     return Recording(
         str(file),
-        parts[0].language if parts else language,
+        next((part.language for part in parts if part.language), language),
         end.duration_s,
         tuple(segment for part in parts for segment in part.segments),
         joined([*(gap for part in parts for gap in part.gaps), *end.gaps]),

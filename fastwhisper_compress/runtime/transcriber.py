@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastwhisper_compress.errors import UnsafeInputError, UsageError
+from fastwhisper_compress.errors import UnsafeInputError
 from fastwhisper_compress.runtime.audio import SAMPLE_RATE
 from fastwhisper_compress.runtime.decode import KEY, QUERY
 from fastwhisper_compress.runtime.encoding import Encoded, Encoding
@@ -133,17 +133,12 @@ class Transcriber:
 
         Raises:
             AudioError: Wrong shape or type, or longer than 30 s.
-            UsageError: It is an English-only model.
             OutOfMemoryError: There was not enough memory.
         """
         known = self.manifest.decoding.languages
-        if not known:
-            raise UsageError(
-                "an English-only model cannot tell languages",
-                place=str(self.manifest.folder),
-                remedy="use a multilingual model, such as openai/whisper-base",
-            )
         self.check(samples)
+        if not known:  # an English-only model expects nothing else
+            return {"en": 1.0}
         with recognised("detecting the language", "one clip"):
             encoded = self.encode([samples], frames=self._window(samples))
             found = self._decoder.languages(encoded.cross)[0]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from fastwhisper_compress.runtime.tokens import Vocabulary
 
-_UNSPACED = {"zh", "ja", "th", "lo", "my", "yue"}  # languages written without spaces, as in openai-whisper
+# Chinese, Cantonese, Japanese, Thai, Lao, Khmer, Burmese: written without spaces between words.
+UNSPACED_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "km", "my"})
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,21 @@ class Piece:
     n_tokens: int
 
 
+def written_language(spoken: str, task: str) -> str:
+    """Return the language of a text: translations are into English."""
+    return "en" if task == "translate" else spoken
+
+
 def split_words(tokens: Sequence[int], vocabulary: Vocabulary, language: str) -> list[Piece]:
     """Cut tokens of text into words, punctuation apart; where a language has no spaces, as finely as the tokens do.
 
-    The rules are openai-whisper's: a word begins where a token spells a space first, or only punctuation.
+    The rules are openai-whisper's: a word begins where a token spells a space first, or only punctuation. (Khmer, which it
+    leaves out, is no exception.)
     """
     found: list[Piece] = []
     for piece in _whole_characters(tokens, vocabulary):
         begins = piece.text.startswith(" ") or piece.text.strip() in string.punctuation
-        if not found or begins or language in _UNSPACED:
+        if not found or begins or language in UNSPACED_LANGUAGES:
             found.append(piece)
         else:
             found[-1] = Piece(found[-1].text + piece.text, found[-1].n_tokens + piece.n_tokens)

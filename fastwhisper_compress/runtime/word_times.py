@@ -11,7 +11,7 @@ from fastwhisper_compress.runtime.audio import SAMPLE_RATE
 from fastwhisper_compress.runtime.decode import KEY
 from fastwhisper_compress.runtime.prompt import prompt_tokens
 from fastwhisper_compress.runtime.transcript import Segment, Transcript
-from fastwhisper_compress.runtime.word_pieces import split_words
+from fastwhisper_compress.runtime.word_pieces import split_words, written_language
 from fastwhisper_compress.runtime.words import POSITION_S, align, listening
 
 if TYPE_CHECKING:
@@ -75,16 +75,23 @@ class WordTimes:
             heard = listening(queries[row], own, ids.alignment_heads, positions)
             at = len(prompts[row]) - 1  # the last token of the prompt listens for the first of the text
             timed[row] = self._timed(
-                transcripts[row], found[row], text, heard[at : at + len(text) + 1], lengths[row] / SAMPLE_RATE
+                transcripts[row], found[row], text, heard[at : at + len(text) + 1], lengths[row] / SAMPLE_RATE, task
             )
         return timed
 
     def _timed(
-        self, transcript: Transcript, found: Hypothesis, text: Sequence[int], heard: np.ndarray, length_s: float
+        self,
+        transcript: Transcript,
+        found: Hypothesis,
+        text: Sequence[int],
+        heard: np.ndarray,
+        length_s: float,
+        task: str,
     ) -> Transcript:
+        written = written_language(found.language, task)
         whole = Segment(0.0, length_s, self._vocabulary.decode(text), tuple(text))
         chosen = zip(found.tokens, found.logprobs, strict=True)
         probabilities = np.exp([logprob for token, logprob in chosen if token < self._decoding.timestamp_begin])
-        pieces = split_words(text, self._vocabulary, found.language)
+        pieces = split_words(text, self._vocabulary, written)
         segments = tuple(align(pieces, probabilities, heard, transcript.segments or (whole,), length_s))
         return replace(transcript, segments=segments, words=tuple(word for one in segments for word in one.words))

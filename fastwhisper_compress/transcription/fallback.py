@@ -41,7 +41,8 @@ def heard_again(model: Listener, clip: Clip, first: Transcript) -> Transcript:
 
     A text that is only short for its clip gets one more chance; one that repeats itself, is improbable or does not end gets
     as many as there are temperatures. If none helps, the likeliest of those that end without repetition is taken, or what
-    was heard first. Where the model hears no speech in what it found no probable text for, the text is empty.
+    was heard first. Where the model hears no speech in what it found no probable text for, the text is empty: openai-whisper
+    judges its last attempt so, this the one that it is about to return.
 
     Args:
         model: What hears.
@@ -51,18 +52,23 @@ def heard_again(model: Listener, clip: Clip, first: Transcript) -> Transcript:
     audio_s = clip.samples.size / SAMPLE_RATE
     if not first.is_degenerate(audio_s):
         return first
-    attempts = [first]
+    attempts, silent = [first], False
     for temperature in WARMER if _wrong(first) else WARMER[:1]:
         options = replace(clip.options, language=first.language, temperature=temperature, no_speech=True)
         found = model.transcribe(clip.samples, options)
         silent = found.no_speech_prob is not None and found.no_speech_prob > MOST_NO_SPEECH
-        if silent and not first.mean_logprob >= LEAST_MEAN_LOGPROB:
-            return replace(first, text="", tokens=(), segments=(), words=(), no_speech_prob=found.no_speech_prob)
+        if silent and _improbable(first):
+            return _nothing(first, found.no_speech_prob)
         if not found.is_degenerate(audio_s):
             return found
         attempts.append(found)
     sound = [one for one in attempts if one.ended and compression(one.text) <= MOST_COMPRESSION]
-    return max(sound, key=lambda one: one.mean_logprob, default=first)
+    best = max(sound, key=lambda one: one.mean_logprob, default=first)
+    return _nothing(best, attempts[-1].no_speech_prob) if silent and _improbable(best) else best
+
+
+def _nothing(found: Transcript, no_speech_prob: float | None) -> Transcript:
+    return replace(found, text="", tokens=(), segments=(), words=(), no_speech_prob=no_speech_prob)
 
 
 def heard_to_the_end(model: Listener, clip: Clip, found: Transcript) -> Transcript:
@@ -86,6 +92,8 @@ def heard_to_the_end(model: Listener, clip: Clip, found: Transcript) -> Transcri
         if not more.segments or not more.segments[-1].end_s or (more.no_speech_prob or 0) > MOST_NO_SPEECH:
             break
         found = _continued(found, more, begin_s)
+        if more.segments[-1].end_s < _LEAST_UNHEARD_S:  # it would be shown nearly the same, again and again
+            break
     return found
 
 
@@ -109,5 +117,8 @@ def _moved_word(word: Word, by_s: float) -> Word:
 
 
 def _wrong(found: Transcript) -> bool:
-    improbable = not found.mean_logprob >= LEAST_MEAN_LOGPROB  # true for NaN as well
-    return improbable or not found.ended or compression(found.text) > MOST_COMPRESSION
+    return _improbable(found) or not found.ended or compression(found.text) > MOST_COMPRESSION
+
+
+def _improbable(found: Transcript) -> bool:
+    return not found.mean_logprob >= LEAST_MEAN_LOGPROB  # true for NaN as well

@@ -64,12 +64,14 @@ class Journal:
         path: Where.
         parts: What had been heard of each file before.
         ends: The files that had been heard to their end.
+        is_empty: Whether nothing is done yet.
     """
 
     def __init__(
         self, path: Path, file: BinaryIO, parts: Mapping[int, Sequence[Part]], ends: Mapping[int, End]
     ) -> None:
         self.path, self.parts, self.ends = path, parts, ends
+        self.is_empty = not parts and not ends
         self._file = file
 
     def add(self, index: int, what: Part | End) -> None:
@@ -79,6 +81,7 @@ class Journal:
             ResourceError: The disk is full.
         """
         _write(self._file, {"file": index, **what.to_json()}, self.path)
+        self.is_empty = False
 
     def reading(self, index: int, file: Path) -> Reading:
         """Return what is left to be read of a file."""
@@ -127,7 +130,13 @@ def open_journal(path: Path, task: Task, *, resume: bool, together: int = 1) -> 
         ) from error
     with file:
         _lock(file, path)
-        yield _opened(path, file, task, together)
+        journal = _opened(path, file, task, together)
+        try:
+            yield journal
+        except BaseException:
+            if journal.is_empty:  # it would only be in the way of the next attempt
+                journal.remove()
+            raise
 
 
 def _opened(path: Path, file: BinaryIO, task: Task, together: int) -> Journal:
@@ -142,6 +151,13 @@ def _opened(path: Path, file: BinaryIO, task: Task, together: int) -> Journal:
         _write(file, header, path)
         return Journal(path, file, {}, {})
     _check(path, lines[0][1], header)
+    try:
+        return _gone_on_with(path, file, lines, together)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise _foreign(path, "holds a line that no transcription has written") from None
+
+
+def _gone_on_with(path: Path, file: BinaryIO, lines: Sequence[tuple[int, Mapping[str, Any]]], together: int) -> Journal:
     kept = _in_whole_batches([line["expected"] for _, line in lines[1:] if "end" not in line], together)
     parts: defaultdict[int, list[Part]] = defaultdict(list)
     ends: dict[int, End] = {}

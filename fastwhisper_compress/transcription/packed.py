@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastwhisper_compress.errors import AudioError, BackendError, FastWhisperError
+from fastwhisper_compress.runtime.audio_blocks import Gap
 from fastwhisper_compress.runtime.batching import Clip, OnShrink, transcribe_all
 from fastwhisper_compress.runtime.options import Options
 from fastwhisper_compress.runtime.transcript import Segment, Transcript
+from fastwhisper_compress.runtime.word_pieces import UNSPACED_LANGUAGES, written_language
 from fastwhisper_compress.transcription.fallback import Listener, heard_again, heard_to_the_end
 from fastwhisper_compress.transcription.placing import placed
 from fastwhisper_compress.transcription.reading import Stretch, read_windows
@@ -20,9 +22,6 @@ if TYPE_CHECKING:
     from fastwhisper_compress.transcription.vad import SpeechDetector
 
 Waiting = tuple[Reading, Stretch | End | FastWhisperError]
-
-# Whisper writes these without spaces between words.
-_WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
 
 def transcribe_packed(
@@ -37,7 +36,7 @@ def transcribe_packed(
     """Transcribe files, window by window.
 
     Windows of several files may be heard together. A window whose transcript is degenerate is heard again, alone, at
-    rising temperatures.
+    rising temperatures. One that the model refuses is a gap.
 
     Args:
         model: The loaded artifact.
@@ -63,7 +62,7 @@ def transcribe_packed(
                 yield reading, what
                 continue
             if isinstance(heard, FastWhisperError):
-                yield reading, heard
+                yield reading, _unheard(what, heard)
             else:
                 yield reading, _part(what, heard.clip, _heard_well(model, heard.clip, heard.transcript))
             break
@@ -125,12 +124,19 @@ def _heard_well(model: Listener, clip: Clip, first: Transcript) -> Transcript:
     return heard_to_the_end(model, clip, heard_again(model, clip, first))
 
 
+def _unheard(stretch: Stretch, why: FastWhisperError) -> Part:
+    window = stretch.window
+    gap = Gap(window.start_s, window.end_s, why.message)
+    return Part(stretch.chapter_s, window.end_s, None, None, (), (*stretch.gaps, gap))
+
+
 def _part(stretch: Stretch, clip: Clip, heard: Transcript) -> Part:
     window = stretch.window
     if clip.options.timestamps or clip.options.words:
         segments = tuple(placed(window, heard.segments))
     elif heard.text:
-        text = heard.text if heard.language in _WITHOUT_SPACES else f" {heard.text}"
+        written = written_language(heard.language, clip.options.task)
+        text = heard.text if written in UNSPACED_LANGUAGES else f" {heard.text}"
         segments = (Segment(window.start_s, window.end_s, text, heard.tokens),)
     else:
         segments = ()

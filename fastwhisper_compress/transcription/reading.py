@@ -56,6 +56,8 @@ def read_windows(path: Path, detector: SpeechDetector | None, place: Place = BEG
     """
     chapter_s, skipped = place.chapter_s, place.windows
     while True:
+        if detector is not None:
+            detector.finish()  # with whatever it heard before
         with open_audio(path, start_s=chapter_s) as blocks:
             chapter = Counted(blocks)
             for number, window in enumerate(speech_windows(chapter, start_s=blocks.start_s, detector=detector)):
@@ -68,8 +70,6 @@ def read_windows(path: Path, detector: SpeechDetector | None, place: Place = BEG
                 yield End(chapter.end_s(), chapter.new_gaps())
                 return
         chapter_s, skipped = window.end_s, 0
-        if detector is not None:
-            detector.finish()
 
 
 class Counted(Iterable["np.ndarray"]):

@@ -63,7 +63,7 @@ class Part:
     Attributes:
         chapter_s: Where its chapter begins.
         end_s: Where it ends.
-        language: What is spoken.
+        language: What is spoken; None where nothing could be heard.
         expected: The language that the model was told; None where it was left to find it.
         segments: With times of the recording.
         gaps: What could not be decoded, found since the window before.
@@ -72,7 +72,7 @@ class Part:
 
     chapter_s: float
     end_s: float
-    language: str
+    language: str | None
     expected: str | None
     segments: tuple[Segment, ...]
     gaps: tuple[Gap, ...] = ()
