@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import stat
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 
 from fastwhisper_compress.errors import UnsafeInputError
@@ -89,10 +88,11 @@ def _check_model(data: memoryview, folder: Path) -> None:
     if graph is None:
         raise RefusedError("holds no graph")
     sizes: dict[str, int] = {}
-    check = {"node": _check_node, "initializer": partial(_check_tensor, folder=folder, sizes=sizes)}
     for field, value in _fields(graph, _GRAPH):
-        if field in check:
-            check[field](value)
+        if field == "node":
+            _check_node(value)
+        elif field == "initializer":
+            _check_tensor(value, folder, sizes)
 
 
 def _check_domain(found: Mapping[str, Value]) -> None:
@@ -114,7 +114,7 @@ def _check_node(node: Value) -> None:
         raise RefusedError(f"has the operator {_shown(operator)}")
 
 
-def _check_tensor(tensor: Value, *, folder: Path, sizes: dict[str, int]) -> None:
+def _check_tensor(tensor: Value, folder: Path, sizes: dict[str, int]) -> None:
     """Check that just as many bytes are there as the shape asks for.
 
     Args:

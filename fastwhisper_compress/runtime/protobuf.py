@@ -90,6 +90,8 @@ def text(value: Value) -> str:
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
     """Return a number of up to 64 bits, and where it ends."""
+    if at < len(data) and data[at] < 0x80:  # most are small
+        return data[at], at + 1
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):
