@@ -143,12 +143,20 @@ def parse_json(data: bytes, place: str) -> dict[str, Any]:
         UnsafeInputError: It is not one.
     """
     try:
-        value = json.loads(data)
+        value = json.loads(data, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise UnsafeInputError(f"not valid JSON ({type(error).__name__})", place=place, remedy=FRESH_COPY) from error
     if not isinstance(value, dict):
         raise UnsafeInputError("not a JSON object", place=place, remedy=FRESH_COPY)
     return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a key that stands twice, readers choose different values."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError
+    return found
 
 
 def read_bytes(path: Path) -> bytes:

@@ -10,15 +10,16 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from fastwhisper_compress.checkpoint.safe_load import FRESH_COPY, not_readable, printable
 from fastwhisper_compress.errors import UnsafeInputError
 
 if TYPE_CHECKING:
+    from io import FileIO
     from pathlib import Path
 
-_DIRECTORY_LARGEST_BYTES = 4_000_000  # that of a large Whisper has 0.1 MB
+_DIRECTORY_LARGEST_BYTES = 1_000_000  # that of a large Whisper has 0.1 MB
 _END, _END64, _WHERE64 = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
 _ENTRY, _LOCAL = struct.Struct("<4s6H3L5H2L"), struct.Struct("<4s5H3L2H")
 _IN_EXTRA = 0xFFFFFFFF  # a number of 32 bits that says: look among the extra fields
@@ -46,14 +47,14 @@ def read_records(path: Path) -> dict[str, Record]:
         ModelNotFoundError: The file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:  # small reads far apart
             return _Archive(file, str(path)).records()
     except OSError as error:
         raise not_readable(path, error) from error
 
 
 class _Archive:
-    def __init__(self, file: BinaryIO, place: str) -> None:
+    def __init__(self, file: FileIO, place: str) -> None:
         self._file = file
         self._place = place
         self._size = file.seek(0, os.SEEK_END)

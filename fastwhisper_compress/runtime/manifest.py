@@ -153,12 +153,12 @@ def read_manifest(folder: Path, provider: str | None = None) -> Manifest:
             alignment_heads=tuple((_count(layer), _count(head)) for layer, head in ids["alignment_heads"]),
             max_length=_count(ids["max_length"]),
         )
-        graphs = {name: _inside(folder, str(raw["graphs"][name])) for name in _GRAPHS}
-        tokenizer = _inside(folder, "tokenizer.json")
+        graphs = {name: inside_of(folder, str(raw["graphs"][name])) for name in _GRAPHS}
+        tokenizer = inside_of(folder, "tokenizer.json")
         context = EncoderContext(_optional_margin(raw["encoder_context"]["margin_s"]))
         batch_size, offload = _batch_size(raw["batch_size"]), _offload(raw["offload"])
         kernels = frozenset(str(module["kernel"]) for module in raw["modules"])
-        layers = None if raw["layers"] is None else read_layers(raw["layers"], partial(_inside, folder))
+        layers = None if raw["layers"] is None else read_layers(raw["layers"], partial(inside_of, folder))
         written_for = str(raw["provider"])
     except FastWhisperError:
         raise  # some of ours are ValueErrors too
@@ -210,8 +210,13 @@ def _optional_margin(value: Any) -> float | None:
     return float(value)
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """Return the file of a manifest entry, refusing one that leaves the artifact."""
+def inside_of(folder: Path, name: str) -> Path:
+    """Return the file of a manifest entry, refusing one that leaves the artifact.
+
+    Raises:
+        ArtifactError: There is no such file.
+        UnsafeInputError: It lies elsewhere, or has a name that no file can have.
+    """
     path = folder / name
     try:
         outside = Path(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve())
