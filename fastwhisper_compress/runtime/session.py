@@ -95,8 +95,9 @@ def computing(manifest: Manifest) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:  # ONNX Runtime's own exceptions share no base class of theirs
-        if not type(error).__module__.startswith("onnxruntime") or manifest.provider != "cpu":
+    except Exception as error:  # ONNX Runtime's own exceptions share no base class of theirs, and some are not its own
+        own = type(error).__module__.startswith("onnxruntime") or str(error).startswith("Error in execution")
+        if not own or manifest.provider != "cpu":
             raise
         text = str(error).splitlines()[0][:300]
         raise UnsafeInputError(

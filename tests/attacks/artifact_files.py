@@ -44,9 +44,10 @@ def place(name, **entries):
     """List an artifact with a tensor elsewhere."""
 
     def change(model):
+        left = dict(entries)
         for entry in outside(model).external_data:
-            entry.value = str(entries.pop(entry.key, entry.value))
-        for key, value in entries.items():
+            entry.value = str(left.pop(entry.key, entry.value))
+        for key, value in left.items():
             outside(model).external_data.add(key=key, value=str(value))
 
     changed(f"external data: {name}", change)
@@ -253,9 +254,6 @@ changed("graph: no logits", lambda model: model.graph.output.pop(), DECODER)
 changed("graph: no hidden state", lambda model: model.graph.output.__delitem__(0))
 changed("graph: no spectrogram", lambda model: model.graph.ClearField("output"), LOG_MEL)
 port("logits of another type", DECODER, "output", "logits", typed(TensorProto.FLOAT16))
-port("logits of any size", DECODER, "output", "logits", sized(1, None))
-port("logits without a vocabulary", DECODER, "output", "logits", flat)
-port("logits of 2^40 tokens", DECODER, "output", "logits", sized(1, 2**40))
 port("a cache of 2^40 places", DECODER, "input", "past_key.0", sized(2, 2**40))
 port("a cache of any length", DECODER, "input", "past_key.0", sized(2, None))
 port("a cache without places", DECODER, "input", "past_key.0", flat)
