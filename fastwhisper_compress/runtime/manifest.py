@@ -221,13 +221,13 @@ def inside_of(folder: Path, name: str) -> Path:
     try:
         outside = Path(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve())
         missing = not path.is_file()
-    except (OSError, RuntimeError) as error:  # too long a name, a loop of links
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, a loop of links, a NUL
         raise UnsafeInputError(
-            f"no name that a file can have ({type(error).__name__})",
-            place=ascii(name[:80]),
+            f"no name that a file can have ({type(error).__name__}): {name[:80]!a}",
+            place=str(folder / "manifest.json"),
             remedy="do not use this artifact",
         ) from None
-    if outside:
+    if outside or (missing and path.is_symlink()):
         raise UnsafeInputError("a path leaves the artifact", place=name, remedy="do not use this artifact")
     if missing:
         raise ArtifactError(

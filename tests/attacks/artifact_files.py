@@ -294,7 +294,7 @@ manifest("a graph that is another", lambda found: found["graphs"].update(encoder
 manifest("a graph that is the weights", lambda found: found["graphs"].update(encoder="onnx/weights.bin"))
 manifest("token ids beyond the vocabulary", lambda found: found["decoding"].update(eot=10**9))
 manifest("a text longer than the cache", lambda found: found["decoding"].update(max_length=2**62))
-manifest("2^70 clips at once", lambda found: found["decoding"].update(sot=2**70))
+manifest("a token of 2^70", lambda found: found["decoding"].update(sot=2**70))
 manifest("heads of layers that are not there", lambda found: found["decoding"].update(alignment_heads=[[99, 0]]))
 manifest("layers above", lambda found: found.update(layers={"weights": "../elsewhere.bin"}))
 manifest("as many as fit, of a model of its own", lambda found: found.update(batch_size="auto", model={"dims": {}}))

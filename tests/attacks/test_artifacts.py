@@ -95,10 +95,11 @@ def test_what_measures_refuses_the_same(innocent_artifact, suite, tmp_path):
         ({"path": "../outside", "sha256": "0" * 64}, "leaves the artifact"),
         ({"path": "/dev/zero", "sha256": "0" * 64}, "leaves the artifact"),
         ({"path": "x" * 5000, "sha256": "0" * 64}, "no name that a file can have"),
+        ({"path": "a\0b", "sha256": "0" * 64}, "no name that a file can have"),
         ({"path": ["onnx"]}, "does not list its files"),
         ("onnx/encoder.onnx", "does not list its files"),
     ],
-    ids=str,
+    ids=range(7),
 )
 def test_a_list_of_files_that_lies(cli, innocent_artifact, suite, tmp_path, lie, word):
     folder = shutil.copytree(innocent_artifact, tmp_path / "artifact")
