@@ -24,7 +24,6 @@ REFUSED = {
     "an anchor that holds itself": (HEAD + "passes: &a [*a]\n", "mine.yaml:3:9: an anchor"),
     "a merge of an anchor": ("a: &a {name: x}\n<<: *a\nversion: 1\n", "mine.yaml:1:4: an anchor"),
     "a merge key": (HEAD + PASSES + "  <<: {targets: ['*']}\n", "mine.yaml:5:3"),
-    "a list of 100,000 nodes": (HEAD + "passes: [" + "a," * 99_999 + "a]\n", "mine.yaml"),
     "900 keys": (HEAD + "".join(f"k{i}: 1\n" for i in range(900)), "unknown key"),
     "deep flow": (HEAD + "passes: " + "[" * 5_000 + "]" * 5_000, "deeper than 12 levels"),
     "deep mappings": (HEAD + "passes: " + "{a: " * 3_000, "deeper than 12 levels"),
@@ -49,7 +48,6 @@ REFUSED = {
     "keys equal after escapes": (HEAD + PASSES + '"n\\x61me": y\n', "mine.yaml:5:1: the key 'name' stands twice"),
     "a document behind the end": (HEAD + PASSES + "...\n" + HEAD, "mine.yaml:6:1"),
     "UTF-32": ((HEAD + PASSES).encode("utf-32"), "UTF-8"),
-    "NUL in escapes": (HEAD + PASSES + 'model: "a\\0b"\n', "a\\x00b"),
     "control characters": (HEAD + "model: \x1b[2J\n", "not valid YAML"),
     "half a character": (HEAD.encode() + b"model: \xed\xa0\x80\n", "not UTF-8"),
 }
