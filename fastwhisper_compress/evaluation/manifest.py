@@ -130,6 +130,8 @@ def _utterance(row: dict[str, Any], folder: Path, default_language: str, place: 
     audio = _string(row, "audio_filepath", place)
     if audio is None or not audio.strip():
         raise SuiteError("audio_filepath is missing", place=place, remedy="name the audio file of this utterance")
+    if "\0" in audio:
+        raise SuiteError("audio_filepath is no name that a file can have", place=place, remedy="correct the name")
     text = _string(row, "text", place)
     if text is None:
         raise SuiteError("text is missing", place=place, remedy='give the reference, "" where nothing is said')

@@ -235,5 +235,5 @@ def _file_digest(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError):  # a NUL in its name
+    except OSError:
         return None
