@@ -18,6 +18,11 @@ code    meaning
 
 from __future__ import annotations
 
+import re
+
+# What moves a terminal's cursor or turns the direction of text: names out of files end in errors. Line ends stay.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
 
 class FastWhisperError(Exception):
     """Base of all expected errors.
@@ -38,7 +43,8 @@ class FastWhisperError(Exception):
 
     def __str__(self) -> str:
         text = f"{self.place}: {self.message}" if self.place else self.message
-        return f"{text}\n  remedy: {self.remedy}" if self.remedy else text
+        text = f"{text}\n  remedy: {self.remedy}" if self.remedy else text
+        return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class UsageError(FastWhisperError, ValueError):

@@ -178,5 +178,7 @@ def _short(value: object) -> str:
     # The size of an integer is tested first: printing one of thousands of digits is refused by Python itself.
     if isinstance(value, int) and value.bit_length() > 64:
         return f"an integer of {value.bit_length()} bits"
+    if not isinstance(value, int | float | str | None):  # lists in lists can be written out without end
+        return f"a {type(value).__name__}"
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

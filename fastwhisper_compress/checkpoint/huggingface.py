@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LARGEST_SHARDS = 1_000
+_LONGEST_NAME = 200
 
 
 def read_huggingface(folder: Path, source: Source) -> Checkpoint:
@@ -98,7 +99,8 @@ def _weight_files(folder: Path) -> list[Path]:
     suffix = Path(path.stem.removesuffix(".index")).suffix
     for name in names:
         # Only plain names beside the index: it must not lead anywhere else.
-        if Path(name).name != name or "\\" in name or not name.endswith(suffix) or not (folder / name).is_file():
+        plain = Path(name).name == name and "\\" not in name and len(name) <= _LONGEST_NAME
+        if not plain or not name.endswith(suffix) or not (folder / name).is_file():
             raise UnsafeInputError(
                 f"shard {printable(name)!r} is missing or not a {suffix} file of this folder",
                 place=str(path),

@@ -48,13 +48,7 @@ def read_openai_pt(path: Path, source: Source) -> Checkpoint:
     Raises:
         UnsafeInputError: It is damaged, hostile or not a Whisper.
     """
-    content = load_torch(path)
-    if not isinstance(content, dict) or not {"dims", "model_state_dict"} <= content.keys():
-        raise UnsafeInputError(
-            "holds no dims and model_state_dict, so it is not an openai-whisper checkpoint",
-            place=str(path),
-            remedy="give a .pt of openai-whisper, or the folder of a Hugging Face model",
-        )
+    content = read_content(path)
     dims = dims_of(content["dims"], str(path))
     stored = {_canonical(name): tensor for name, tensor in stored_tensors(content["model_state_dict"], path).items()}
     tokenizer_json = released_tokenizer(dims, str(path))
@@ -74,6 +68,22 @@ def read_openai_pt(path: Path, source: Source) -> Checkpoint:
     )
 
 
+def read_content(path: Path) -> dict[str, Any]:
+    """What is in a file, of which no weight is read.
+
+    Raises:
+        UnsafeInputError: It is damaged or hostile, or holds something else than dimensions and weights.
+    """
+    content = load_torch(path)
+    if not isinstance(content, dict) or not {"dims", "model_state_dict"} <= content.keys():
+        raise UnsafeInputError(
+            "holds no dims and model_state_dict, so it is not an openai-whisper checkpoint",
+            place=str(path),
+            remedy="give a .pt of openai-whisper, or the folder of a Hugging Face model",
+        )
+    return content
+
+
 def _canonical(name: str) -> str:
     for pattern, replacement in _RENAMES:
         name = re.sub(pattern, replacement, name)
@@ -84,9 +94,9 @@ def dims_of(stored: Any, place: str) -> Dims:
     """The dimensions of a file's ``dims``; the feed-forward is four times as wide as the model, always."""
     try:
         width, text_width = stored["n_audio_state"], stored["n_text_state"]
-        if width != text_width:
+        if not (type(width) is type(text_width) is int and width == text_width):
             raise UnsafeInputError(
-                f"encoder width {width} differs from decoder width {text_width}", place=place, remedy=FRESH_COPY
+                "the widths of encoder and decoder are not one whole number", place=place, remedy=FRESH_COPY
             )
         dims = Dims(
             n_mels=stored["n_mels"],

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import pickle
-import zipfile
-from collections import OrderedDict
 from pathlib import Path
-from typing import Any
 
 from fastwhisper_compress.checkpoint.dims import Dims
 from fastwhisper_compress.checkpoint.known import HUB_ID, KNOWN, model_id
 from fastwhisper_compress.checkpoint.local_path import existing_path
-from fastwhisper_compress.errors import ModelNotFoundError, UnsafeInputError
+from fastwhisper_compress.errors import ModelNotFoundError
 
 _CONFIG, _CTRANSLATE2 = "config.json", "model.bin"
 
@@ -67,44 +63,9 @@ def _of_folder(folder: Path) -> Dims:
 
 
 def _of_torch_file(path: Path) -> Dims:
-    from fastwhisper_compress.checkpoint.openai_pt import dims_of
-    from fastwhisper_compress.checkpoint.torch_file import check_archive
+    from fastwhisper_compress.checkpoint.openai_pt import dims_of, read_content
 
-    check_archive(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            name = next(one for one in archive.namelist() if one.endswith("/data.pkl"))
-            with archive.open(name) as file:
-                content = _WithoutTensors(file).load()
-    except Exception as error:  # a damaged pickle fails with whatever its interpreter trips over
-        raise UnsafeInputError(
-            f"its list of tensors cannot be read ({type(error).__name__})", place=str(path), remedy="get a fresh copy"
-        ) from error
-    if not isinstance(content, dict) or "dims" not in content:
-        raise UnsafeInputError(
-            "holds no dims, so it is not an openai-whisper checkpoint",
-            place=str(path),
-            remedy="give a .pt of openai-whisper, or the folder of a Hugging Face model",
-        )
-    return dims_of(content["dims"], str(path))
-
-
-class _WithoutTensors(pickle.Unpickler):
-    """Reads the containers of a torch pickle and leaves every tensor out: no class named in it is ever looked up."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if module == "torch" or (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _nothing
-        raise pickle.UnpicklingError(f"{module}.{name} is neither a container nor a tensor")
-
-    def persistent_load(self, pid: Any) -> Any:
-        del pid  # where a storage lies in the archive
-
-
-def _nothing(*parts: Any) -> None:
-    del parts
+    return dims_of(read_content(path)["dims"], str(path))
 
 
 def _cached(identifier: str) -> Path | None:

@@ -7,6 +7,7 @@ dimensions is anything read.
 from __future__ import annotations
 
 import json
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ FRESH_COPY = "the file is damaged or was tampered with; get a fresh copy from a 
 _ONE_MODEL = "check that configuration and weights are of one Whisper model"
 _FLOATS = ("float16", "bfloat16", "float32")
 _CHUNK = 1 << 22  # values tested for NaN at a time
-_JSON_LARGEST_BYTES = 64_000_000  # a Whisper tokenizer.json has 2 to 4 MB
+JSON_LARGEST_BYTES = 8_000_000  # a Whisper tokenizer.json has 2 to 4 MB; parsed, a byte can become 30
 
 
 @dataclass(frozen=True)
@@ -142,12 +143,20 @@ def parse_json(data: bytes, place: str) -> dict[str, Any]:
         UnsafeInputError: It is not one.
     """
     try:
-        value = json.loads(data)
+        value = json.loads(data, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise UnsafeInputError(f"not valid JSON ({type(error).__name__})", place=place, remedy=FRESH_COPY) from error
     if not isinstance(value, dict):
         raise UnsafeInputError("not a JSON object", place=place, remedy=FRESH_COPY)
     return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a key that stands twice, readers choose different values."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError
+    return found
 
 
 def read_bytes(path: Path) -> bytes:
@@ -158,8 +167,11 @@ def read_bytes(path: Path) -> bytes:
         UnsafeInputError: It is far larger than such a file can be.
     """
     try:
-        if path.stat().st_size > _JSON_LARGEST_BYTES:
-            raise UnsafeInputError(f"larger than {_JSON_LARGEST_BYTES} bytes", place=str(path), remedy=FRESH_COPY)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device has no end
+            raise UnsafeInputError("is not a plain file", place=str(path), remedy=FRESH_COPY)
+        if status.st_size > JSON_LARGEST_BYTES:
+            raise UnsafeInputError(f"larger than {JSON_LARGEST_BYTES} bytes", place=str(path), remedy=FRESH_COPY)
         return path.read_bytes()
     except OSError as error:
         raise not_readable(path, error) from error

@@ -1,58 +1,49 @@
-"""Reads torch archives (``.pt``, ``.bin``) with nothing but tensors and containers allowed inside."""
+"""Reads torch archives (``.pt``, ``.bin``) without torch: containers, and tensors mapped into memory."""
 
 from __future__ import annotations
 
-import zipfile
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fastwhisper_compress.checkpoint.safe_load import (
     FRESH_COPY,
     PROJECTION,
     StoredTensor,
-    not_readable,
     printable,
     widen_bfloat16,
 )
+from fastwhisper_compress.checkpoint.torch_archive import Record, read_records
+from fastwhisper_compress.checkpoint.torch_pickle import RefusedPickleError, View, read_pickle
 from fastwhisper_compress.errors import UnsafeInputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
-    import torch
-
-_PICKLE_LARGEST_BYTES = 16_000_000  # names and shapes of a large Whisper take 0.2 MB
+_PICKLE, _BYTE_ORDER = "data.pkl", "byteorder"
+_PICKLE_LARGEST_BYTES = 4_000_000  # names and shapes of a large Whisper take 0.2 MB
+_DTYPES = {"HalfStorage": "float16", "BFloat16Storage": "bfloat16", "FloatStorage": "float32"}
+_DTYPES |= {"DoubleStorage": "float64", "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16"}
+_DTYPES |= {"CharStorage": "int8", "ByteStorage": "uint8", "BoolStorage": "bool"}
 
 
 def load_torch(path: Path) -> Any:
-    """``torch.load`` of a tensor archive, mapped into memory, that builds tensors and containers and nothing else.
+    """Read what ``torch.save`` was given, with a :class:`View` for each tensor; of the weights nothing is read.
 
     Raises:
-        UnsafeInputError: The file is damaged, or its pickle asks for anything else.
+        UnsafeInputError: The file is damaged, or its pickle asks for anything but tensors and containers.
         ModelNotFoundError: The file cannot be read.
     """
-    import pickle
-
-    import torch
-
+    records = read_records(path)
+    pickled = _content(path, records, _PICKLE, _PICKLE_LARGEST_BYTES)
+    if _BYTE_ORDER in records and _content(path, records, _BYTE_ORDER, 16) != b"little":
+        raise UnsafeInputError("its numbers are not little-endian", place=str(path), remedy=FRESH_COPY)
     try:
-        check_archive(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except UnsafeInputError:
-        raise
-    except pickle.UnpicklingError as error:
-        raise UnsafeInputError(
-            "the pickle inside asks for more than tensors (it may run code) or is damaged, and was not run",
-            place=str(path),
-            remedy=FRESH_COPY,
-        ) from error
-    except OSError as error:
-        raise not_readable(path, error) from error
-    except Exception as error:  # a damaged archive fails in torch with whatever its parser trips over
-        raise UnsafeInputError(
-            f"cannot be read as a torch file ({type(error).__name__})", place=str(path), remedy=FRESH_COPY
-        ) from error
+        return read_pickle(pickled)
+    except RefusedPickleError as error:
+        raise UnsafeInputError(str(error), place=str(path), remedy=FRESH_COPY) from error
 
 
 def stored_tensors(state: Any, path: Path) -> dict[str, StoredTensor]:
@@ -61,53 +52,61 @@ def stored_tensors(state: Any, path: Path) -> dict[str, StoredTensor]:
     Raises:
         UnsafeInputError: An entry is not a plain tensor, or together they claim more than the file has.
     """
-    import torch
-
     if not isinstance(state, Mapping):
         raise UnsafeInputError("the state dict is not a dictionary", place=str(path), remedy=FRESH_COPY)
+    records = read_records(path)
+    data = np.memmap(path, np.uint8, "r").view(np.ndarray)
     stored = {}
     claimed = 0
-    for name, tensor in state.items():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+    for name, view in state.items():
+        if not isinstance(name, str) or not isinstance(view, View):
             raise UnsafeInputError(
-                f"{printable(str(name))} is not a named tensor",
+                f"{printable(str(name))} is not a named tensor of plain numbers",
                 place=str(path),
                 remedy="give a Whisper state dict of tensors",
             )
-        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_neg():
-            raise UnsafeInputError(f"{printable(name)} is not a plain tensor", place=str(path), remedy=FRESH_COPY)
+        stored[name] = _stored(view, records, data, f"{path}: {printable(name)}")
         if name != PROJECTION:  # the one tensor that shares its bytes with another
-            claimed += tensor.numel() * tensor.element_size()
-        stored[name] = _stored(tensor, f"{path}: {printable(name)}")
+            claimed += math.prod(view.shape) * _item_bytes(stored[name].dtype)
     # A view may repeat a few stored bytes without end.
     if claimed > path.stat().st_size:
         raise UnsafeInputError("the tensors claim more bytes than the file has", place=str(path), remedy=FRESH_COPY)
     return stored
 
 
-def _stored(tensor: torch.Tensor, place: str) -> StoredTensor:
-    import torch
+def _stored(view: View, records: Mapping[str, Record], data: np.ndarray, place: str) -> StoredTensor:
+    storage = view.storage
+    dtype, record = _DTYPES.get(storage.kind), records.get(f"data/{storage.key}")
+    if dtype is None:
+        raise UnsafeInputError(f"is stored as {printable(storage.kind)}", place=place, remedy=FRESH_COPY)
+    if record is None or record.size != storage.numel * _item_bytes(dtype):
+        raise UnsafeInputError(
+            f"claims {storage.numel} numbers of {dtype} in a record of {record.size if record else 0} bytes",
+            place=place,
+            remedy=FRESH_COPY,
+        )
 
     def read() -> np.ndarray:
-        plain = tensor.detach()
-        if plain.dtype == torch.bfloat16:
-            return widen_bfloat16(plain.view(torch.uint16).numpy())
-        array: np.ndarray = plain.numpy()
-        return array
+        numbers = data[record.offset :][: record.size].view(np.uint16 if dtype == "bfloat16" else dtype)
+        strides = [stride * numbers.itemsize for stride in view.strides]
+        array = np.lib.stride_tricks.as_strided(numbers[view.start :], view.shape, strides, writeable=False)
+        return widen_bfloat16(array) if dtype == "bfloat16" else array
 
-    return StoredTensor(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), place, read)
+    return StoredTensor(view.shape, dtype, place, read)
 
 
-def check_archive(path: Path) -> None:
-    """Refuses what torch (1.6 or later) does not write, such as a bare pickle or records that unpack to more.
+def _item_bytes(dtype: str) -> int:
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
 
-    Its archives store every record uncompressed, which is also what lets them be mapped.
-    """
-    if not zipfile.is_zipfile(path):
-        raise UnsafeInputError("not a torch archive, or a truncated one", place=str(path), remedy=FRESH_COPY)
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
-    pickles = sum(entry.file_size for entry in entries if entry.filename.endswith(".pkl"))
-    if packed or pickles > _PICKLE_LARGEST_BYTES or sum(entry.file_size for entry in entries) > path.stat().st_size:
-        raise UnsafeInputError("the archive is not one torch writes", place=str(path), remedy=FRESH_COPY)
+
+def _content(path: Path, records: Mapping[str, Record], name: str, largest: int) -> bytes:
+    record = records.get(name)
+    if record is None or record.size > largest:
+        raise UnsafeInputError(
+            f"the archive is not one torch writes: {name} " + ("is missing" if record is None else "is too large"),
+            place=str(path),
+            remedy=FRESH_COPY,
+        )
+    with path.open("rb") as file:
+        file.seek(record.offset)
+        return file.read(record.size)

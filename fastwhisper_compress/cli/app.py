@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -91,6 +92,11 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N utteran
 
 def main() -> None:
     """Run the command line and exit with the documented code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # names of files may be no text; so they are escaped, as JSON does it too
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(standalone_mode=True)
     except FastWhisperError as error:

@@ -82,11 +82,11 @@ def read_manifest(path: Path, *, language: str | None = None, transcripts: bool 
         synthetic = synthetic or bool(row.get("synthetic", False))
     if not utterances:
         raise SuiteError("the manifest holds no utterances", place=str(path), remedy="add one JSON object per line")
-    if not any(one.audio.is_file() for one in utterances):
+    if not any(_is_file(one.audio) for one in utterances):
         raise SuiteError(
             f"none of its {len(utterances)} audio files exists",
             place=str(path),
-            remedy=f"check audio_filepath: relative paths start at the manifest (first: {utterances[0].audio})",
+            remedy=f"check audio_filepath: relative paths start at the manifest (first: {str(utterances[0].audio)[:200]})",
         )
     return Manifest(tuple(utterances), utterances[0].language, ", ".join(sorted(licenses)), synthetic)
 
@@ -94,6 +94,13 @@ def read_manifest(path: Path, *, language: str | None = None, transcripts: bool 
 def language_code(tag: str) -> str:
     """Return Whisper's code of a language tag: ``zh-CN`` is ``zh``."""
     return tag.strip().lower().replace("_", "-").split("-")[0]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long
+        return False
 
 
 def _read_text(path: Path) -> str:
@@ -104,7 +111,9 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise SuiteError("not UTF-8 text", place=str(path), remedy="save the manifest as UTF-8") from error
     except OSError as error:
-        raise SuiteError(f"cannot be read: {error.strerror}", place=str(path), remedy="check the file") from error
+        raise SuiteError(f"cannot be read: {error.strerror}", place=str(path)[:200], remedy="check the file") from error
+    except ValueError as error:  # a NUL
+        raise SuiteError("no name that a file can have", place=ascii(str(path))[:200], remedy="correct it") from error
 
 
 def _parse(line: str, place: str) -> dict[str, Any]:
@@ -121,6 +130,8 @@ def _utterance(row: dict[str, Any], folder: Path, default_language: str, place: 
     audio = _string(row, "audio_filepath", place)
     if audio is None or not audio.strip():
         raise SuiteError("audio_filepath is missing", place=place, remedy="name the audio file of this utterance")
+    if "\0" in audio:
+        raise SuiteError("audio_filepath is no name that a file can have", place=place, remedy="correct the name")
     text = _string(row, "text", place)
     if text is None:
         raise SuiteError("text is missing", place=place, remedy='give the reference, "" where nothing is said')

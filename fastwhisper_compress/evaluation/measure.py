@@ -222,7 +222,8 @@ def _read_spec(path: Path) -> dict[str, Any] | None:
 
 def _write(text: str, path: Path) -> None:
     staging = path.with_name(f".{path.name}.{os.getpid()}")
-    with staging.open("w", encoding="utf-8") as file:
+    # Half a character, as JSON can hold, becomes an escape again.
+    with staging.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

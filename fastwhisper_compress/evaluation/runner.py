@@ -122,7 +122,7 @@ def transcribe_suite(
     left = [one for one in utterances if one["id"] not in done]
     clips = (_clip(read_audio, one) for one in left)
     longer: list[Mapping[str, str]] = []
-    with rows_path.open("a", encoding="utf-8") as file:
+    with rows_path.open("a", encoding="utf-8", errors="backslashreplace") as file:
 
         def write(row: Mapping[str, Any]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

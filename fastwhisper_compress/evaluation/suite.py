@@ -180,7 +180,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         mark = error.problem_mark or error.context_mark
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         raise SuiteError(f"not YAML: {error.problem}", place=place, remedy="correct the file") from error
-    except (YAMLError, UnicodeDecodeError, OSError) as error:
+    except (YAMLError, UnicodeDecodeError, OSError, ValueError, RecursionError) as error:
         raise SuiteError(f"cannot be read: {error}", place=str(path), remedy="correct the file") from error
     if not isinstance(content, dict):
         raise SuiteError("not a mapping of keys", place=str(path), remedy="write name, kind, language, ...")
@@ -193,23 +193,25 @@ def _check(content: Mapping[Any, Any], path: Path, places: Mapping[Any, str]) ->
     kind = content.get("kind")
     if not isinstance(kind, str) or kind not in _KINDS:
         raise SuiteError(
-            f"unknown kind {kind!r}" if "kind" in content else "kind is missing",
+            f"unknown kind {_shown(kind)}" if "kind" in content else "kind is missing",
             place=places.get("kind", str(path)),
             remedy=f"use one of {', '.join(_KINDS)}",
         )
     keys = _COMMON | _KINDS[kind]
     for key, value in content.items():
         if key not in keys:
-            near = difflib.get_close_matches(str(key), keys, n=1)
+            near = difflib.get_close_matches(key if isinstance(key, str) else "", keys, n=1)
             raise SuiteError(
-                f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+                f"unknown key {_shown(key)}" + (f"; did you mean {near[0]!r}?" if near else ""),
                 place=places[key],
                 remedy=f"a suite of kind {kind} takes {', '.join(keys)}",
             )
         wanted = keys[key][1]
         if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
             raise SuiteError(
-                f"{key} must be {_TYPE_NAMES[wanted]}, not {value!r}", place=places[key], remedy="correct the value"
+                f"{key} must be {_TYPE_NAMES[wanted]}, not {_shown(value)}",
+                place=places[key],
+                remedy="correct the value",
             )
     if missing := [key for key, (required, _) in keys.items() if required and key not in content]:
         raise SuiteError(f"missing: {', '.join(missing)}", place=str(path), remedy="add the missing keys")
@@ -222,6 +224,11 @@ def _check(content: Mapping[Any, Any], path: Path, places: Mapping[Any, str]) ->
             place=places["normaliser"],
             remedy=f"use {used}, or leave it out: the language decides",
         )
+
+
+def _shown(value: object) -> str:
+    """A value as text of bounded length: through aliases, a list can hold more than can be written out."""
+    return repr(value)[:80] if isinstance(value, str | int | float | None) else "a list or a mapping"
 
 
 def _file_digest(path: Path) -> str | None:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fastwhisper_compress.checkpoint.dims import Dims, Module, modules, tensor_shapes
+from fastwhisper_compress.checkpoint.dims import Dims, Module, check_dims, modules, tensor_shapes
 from fastwhisper_compress.emit.precision import Plan, Precision, Provider
+from fastwhisper_compress.errors import UnsafeInputError
 from fastwhisper_compress.passes.precisions import assigned
 from fastwhisper_compress.passes.shrink import channels_left, heads_left
 from fastwhisper_compress.recipe.check import check_against
@@ -66,11 +67,22 @@ def layout_of(manifest: Mapping[str, Any], *, offload: str | None = None) -> Lay
     Args:
         manifest: Its contents.
         offload: How it is run; None is as its recipe says.
+
+    Raises:
+        UnsafeInputError: It does not say what model it was made of, or by which passes.
     """
-    dims, provider = Dims(**manifest["model"]["dims"]), manifest["provider"]
-    passes = [PASSES[one["pass"]].model_validate(one) for one in manifest["passes"]]
-    pairs = [(one, select(one, modules(dims))) for one in passes]
-    return _laid_out(dims, pairs, provider, offload or manifest["offload"])
+    place = "manifest.json"
+    try:
+        dims, provider = check_dims(Dims(**manifest["model"]["dims"]), place), manifest["provider"]
+        passes = [PASSES[one["pass"]].model_validate(one) for one in manifest["passes"]]
+        pairs = [(one, select(one, modules(dims))) for one in passes]
+        return _laid_out(dims, pairs, provider, offload or manifest["offload"])
+    except UnsafeInputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UnsafeInputError(
+            f"does not tell its model and passes ({type(error).__name__})", place=place, remedy="run the recipe again"
+        ) from error
 
 
 def _laid_out(

@@ -15,7 +15,7 @@ from fastwhisper_compress.checkpoint.model import Checkpoint, Source
 from fastwhisper_compress.emit.artifact import GRAPHS, Emission, check_plan, emit
 from fastwhisper_compress.emit.audit import audit
 from fastwhisper_compress.emit.precision import Plan, Provider
-from fastwhisper_compress.errors import ArtifactError
+from fastwhisper_compress.errors import UnsafeInputError
 from fastwhisper_compress.evaluation.suite import Suite
 from fastwhisper_compress.passes.apply import Compressed, apply, uncalibrated
 from fastwhisper_compress.passes.blocks import calibrated_blocks
@@ -28,7 +28,7 @@ from fastwhisper_compress.pipeline.seal import key
 from fastwhisper_compress.pipeline.store import Store
 from fastwhisper_compress.pipeline.verify import parity_clips, verify_compressed, verify_fp32, verify_loads
 from fastwhisper_compress.recipe.schema import BasePass
-from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION, BatchSize, EncoderContext, Offload
+from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION, BatchSize, EncoderContext, Offload, inside_of
 from fastwhisper_compress.runtime.transcriber import load_artifact
 
 Report = Callable[[str, int, int], None]
@@ -252,12 +252,18 @@ def check_files(folder: Path) -> None:
     """Hash every file of an artifact and compare it with the manifest.
 
     Raises:
-        ArtifactError: A file is missing or is not the one that was written.
+        ArtifactError: A file is missing.
+        UnsafeInputError: A file is not the one that was written, or lies elsewhere.
     """
-    for file in read_json(folder / "manifest.json")["files"]:
-        path = folder / file["path"]
-        if not path.is_file() or sha256(path) != file["sha256"]:
-            raise ArtifactError(
+    place = folder / "manifest.json"
+    try:
+        listed = [(str(file["path"]), file["sha256"]) for file in read_json(place)["files"]]
+    except (KeyError, TypeError) as error:
+        raise UnsafeInputError("does not list its files", place=str(place), remedy="run the recipe again") from error
+    for name, digest in listed:
+        path = inside_of(folder, name)
+        if sha256(path) != digest:
+            raise UnsafeInputError(
                 "is not the file that the manifest describes", place=str(path), remedy="run the recipe again"
             )
 

@@ -39,7 +39,8 @@ def resources(place: Path) -> Iterator[None]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON with sorted keys, so that equal values are equal bytes."""
-    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    path.write_bytes(text.encode("utf-8", errors="backslashreplace"))  # half a character becomes JSON's escape of it
 
 
 def read_json(path: Path) -> Any:

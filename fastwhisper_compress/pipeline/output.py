@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 from fastwhisper_compress.errors import OutputError
-from fastwhisper_compress.pipeline.files import read_json
+from fastwhisper_compress.runtime.json_file import read_json
 from fastwhisper_compress.runtime.manifest import FORMAT
 
 # What a run writes besides the files that its manifest lists.
@@ -26,7 +26,7 @@ def check_output(folder: Path) -> None:
     """
     try:
         problem = _problem(folder.resolve())
-    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of symbolic links, a NUL in the name
         why = error.strerror if isinstance(error, OSError) else None
         problem = (f"cannot be written: {why or error}", "name another folder")
     if problem is not None:
@@ -57,7 +57,7 @@ def _not_ours(folder: Path) -> str | None:
         if manifest["format"] == FORMAT:
             known = {file["path"] for file in manifest["files"]} | _WRITTEN
             known |= {parent.as_posix() for name in known for parent in PurePosixPath(name).parents}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass  # no run, so everything is foreign
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
     return next((name for name in names if name not in known), None)

@@ -224,4 +224,4 @@ def _write_rows(path: Path, evaluation: Evaluation) -> None:
     import json
 
     lines = [json.dumps(asdict(row), ensure_ascii=False) for row in evaluation.rows]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")

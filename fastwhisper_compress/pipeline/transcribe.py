@@ -156,8 +156,9 @@ def _task(job: Job, facts: Mapping[str, Any]) -> Task:
 def _facts(job: Job) -> dict[str, Any]:
     """Return what a reader of a transcript should know of how it was made."""
     content = (job.artifact / "manifest.json").read_bytes()
+    model = json.loads(content).get("model")
     return {
-        "model": json.loads(content).get("model", {}).get("id"),
+        "model": model.get("id") if isinstance(model, dict) else None,
         "artifact": f"sha256:{hashlib.sha256(content).hexdigest()}",  # it lists the hashes of all files
         "task": job.task,
         "mode": job.mode,

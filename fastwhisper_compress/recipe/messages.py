@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_REPORTED = 10
 
+_LONGEST_KEY = 60
 _EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -152,8 +153,13 @@ def _label(loc: Loc) -> str:
     if not loc:
         return "recipe"
     if isinstance(loc[-1], int):
-        return f"{loc[-2]}[{loc[-1]}]"
-    return loc[-1]
+        return f"{_short(loc[-2])}[{loc[-1]}]"
+    return _short(loc[-1])
+
+
+def _short(key: str | int) -> str:
+    text = str(key)
+    return text if len(text) <= _LONGEST_KEY else f"{text[: _LONGEST_KEY - 3]}..."
 
 
 def _model_at(loc: Loc, value: Any) -> type[BaseModel] | None:

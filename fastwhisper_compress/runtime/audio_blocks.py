@@ -162,8 +162,12 @@ def open_audio(path: Path | str, *, start_s: float = 0.0) -> AudioBlocks:
         BackendError: It needs PyAV, which is not installed.
     """
     path = Path(path)
-    if not path.is_file():
-        raise AudioError("no such file", place=str(path), remedy="check the path")
+    try:
+        there = path.is_file()
+    except OSError:  # a name too long
+        there = False
+    if not there:
+        raise AudioError("no such file", place=str(path)[:1000], remedy="check the path")
     if not path.stat().st_size:
         raise undecodable(str(path), "empty file")
     suffix = path.suffix.lower()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastwhisper_compress.errors import AudioError, OutOfMemoryError
+from fastwhisper_compress.errors import AudioError, OutOfMemoryError, UnsafeInputError
 from fastwhisper_compress.runtime.audio import SAMPLE_RATE
 from fastwhisper_compress.runtime.encoder import Encoder, RunsEncoder
 from fastwhisper_compress.runtime.out_of_memory import recognised
@@ -75,6 +75,12 @@ class Encoding:
     def log_mel(self, samples: np.ndarray) -> np.ndarray:
         """Return the log-mel spectrogram, float32 (1, n_mels, 3000), of float32 samples (n,), cut to 30 s."""
         mel: np.ndarray = self._log_mel.run(None, {"audio": samples[None]})[0]
+        if mel.shape != (1, self._n_mels, self.most_frames):  # what a graph says of itself need not be so
+            raise UnsafeInputError(
+                f"makes a spectrogram of shape {mel.shape}, not {(1, self._n_mels, self.most_frames)}",
+                place="log_mel",
+                remedy="run the recipe again",
+            )
         return mel
 
     def window(self, samples: np.ndarray, margin_s: float | None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastwhisper_compress.errors import ArtifactError, FastWhisperError, ProviderError, UnsafeInputError
+from fastwhisper_compress.runtime.json_file import read_json
 from fastwhisper_compress.runtime.parts import Layers, read_layers
 
 FORMAT = "fastwhisper-compress/native"
@@ -86,6 +86,7 @@ class Manifest:
         folder: The artifact.
         provider: ``cpu`` or ``cuda``: what its graphs were written for.
         graphs: Graph name to file.
+        tokenizer: Its ``tokenizer.json``.
         decoding: Token ids.
         encoder_context: What the recipe chose.
         batch_size: How many clips the recipe would decode together.
@@ -97,6 +98,7 @@ class Manifest:
     folder: Path
     provider: str
     graphs: dict[str, Path]
+    tokenizer: Path
     decoding: Decoding
     encoder_context: EncoderContext
     batch_size: BatchSize
@@ -119,7 +121,7 @@ def read_manifest(folder: Path, provider: str | None = None) -> Manifest:
     """
     path = folder / "manifest.json"
     try:
-        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        raw: dict[str, Any] = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(
             "not an artifact: it has no manifest.json",
@@ -151,11 +153,12 @@ def read_manifest(folder: Path, provider: str | None = None) -> Manifest:
             alignment_heads=tuple((_count(layer), _count(head)) for layer, head in ids["alignment_heads"]),
             max_length=_count(ids["max_length"]),
         )
-        graphs = {name: _inside(folder, str(raw["graphs"][name])) for name in _GRAPHS}
+        graphs = {name: inside_of(folder, str(raw["graphs"][name])) for name in _GRAPHS}
+        tokenizer = inside_of(folder, "tokenizer.json")
         context = EncoderContext(_optional_margin(raw["encoder_context"]["margin_s"]))
         batch_size, offload = _batch_size(raw["batch_size"]), _offload(raw["offload"])
         kernels = frozenset(str(module["kernel"]) for module in raw["modules"])
-        layers = None if raw["layers"] is None else read_layers(raw["layers"], partial(_inside, folder))
+        layers = None if raw["layers"] is None else read_layers(raw["layers"], partial(inside_of, folder))
         written_for = str(raw["provider"])
     except FastWhisperError:
         raise  # some of ours are ValueErrors too
@@ -171,7 +174,7 @@ def read_manifest(folder: Path, provider: str | None = None) -> Manifest:
             place=f"--provider {provider}",
             remedy=f"run the recipe again with --provider {provider}",
         )
-    return Manifest(folder, written_for, graphs, decoding, context, batch_size, offload, kernels, layers)
+    return Manifest(folder, written_for, graphs, tokenizer, decoding, context, batch_size, offload, kernels, layers)
 
 
 def _count(value: Any) -> int:
@@ -207,12 +210,26 @@ def _optional_margin(value: Any) -> float | None:
     return float(value)
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """Return the file of a manifest entry, refusing one that leaves the artifact."""
+def inside_of(folder: Path, name: str) -> Path:
+    """Return the file of a manifest entry, refusing one that leaves the artifact.
+
+    Raises:
+        ArtifactError: There is no such file.
+        UnsafeInputError: It lies elsewhere, or has a name that no file can have.
+    """
     path = folder / name
-    if Path(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        outside = Path(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve())
+        missing = not path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, a loop of links, a NUL
+        raise UnsafeInputError(
+            f"no name that a file can have ({type(error).__name__}): {name[:80]!a}",
+            place=str(folder / "manifest.json"),
+            remedy="do not use this artifact",
+        ) from None
+    if outside or (missing and path.is_symlink()):
         raise UnsafeInputError("a path leaves the artifact", place=name, remedy="do not use this artifact")
-    if not path.is_file():
+    if missing:
         raise ArtifactError(
             "missing file", place=str(path), remedy="copy the whole artifact folder, or run the recipe again"
         )

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fastwhisper_compress.errors import ProviderError, UsageError
+from fastwhisper_compress.runtime.contract import Ports, check_models, ports
 from fastwhisper_compress.runtime.decode import Decoder
 from fastwhisper_compress.runtime.encoder import Encoder, OnnxRuntimeEncoder, RunsEncoder
+from fastwhisper_compress.runtime.graph_file import check_graph
 from fastwhisper_compress.runtime.hypothesis import Hypothesis
 from fastwhisper_compress.runtime.layered import LayeredSession, WeightMap
 from fastwhisper_compress.runtime.memory import release_free_memory, return_large_blocks
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
 # Operators that are slow, or need more memory, unless their weights were repacked when the session opened. The others
 # read them in the mapped file, which opens at once and has nothing to copy.
 _REPACKED = {"DynamicQuantizeMatMul", "MatMulInteger", "MatMulNBits"}
-
-Shapes = Mapping[str, Sequence[Any]]
 
 
 class Decodes(Protocol):
@@ -63,28 +63,36 @@ class Models:
         log_mel: The session of the features.
         encoder: The encoder.
         decoder: The decoder.
-        decoder_inputs: Shapes of its inputs by name.
+        decoder_inputs: Its inputs by name.
         decoder_outputs: Likewise.
     """
 
     log_mel: ort.InferenceSession
     encoder: Encoder
     decoder: Decodes
-    decoder_inputs: Shapes
-    decoder_outputs: Shapes
+    decoder_inputs: Ports
+    decoder_outputs: Ports
 
 
 def open_models(manifest: Manifest, threads: int | None, backend: str, offload: Offload) -> Models:
-    """Open an artifact's graphs; for other errors see ``open_session``.
+    """Open an artifact's graphs, which are looked at before; for other errors see ``open_session``.
 
     Raises:
+        UnsafeInputError: A graph is not of this format, or not what the manifest says.
         ProviderError: Layers cannot be streamed to the provider.
         UsageError: There is no such backend, it cannot stream layers, or the artifact has none to stream.
     """
     if backend not in ("onnxruntime", "openvino"):
         raise UsageError(f"unknown backend {backend!r}", place="--backend", remedy="use onnxruntime or openvino")
-    if offload == "layers":
-        return _layers(manifest, threads, backend)
+    opened = _layers if offload == "layers" else _graphs
+    models = opened(manifest, threads, backend, offload)
+    check_models(manifest, models)
+    return models
+
+
+def _graphs(manifest: Manifest, threads: int | None, backend: str, offload: Offload) -> Models:
+    for graph in manifest.graphs.values():
+        check_graph(graph)
     lean = offload == "phase"
     if lean:
         return_large_blocks()
@@ -107,18 +115,18 @@ def open_models(manifest: Manifest, threads: int | None, backend: str, offload: 
         release_free_memory()
     session = open_decoder()
     decoder = PhasedDecoder(open_decoder, manifest.decoding) if lean else Decoder(session, manifest.decoding)
-    return Models(log_mel, encoder, decoder, *_shapes(session))
+    return Models(log_mel, encoder, decoder, *ports(session))
 
 
-def _layers(manifest: Manifest, threads: int | None, backend: str) -> Models:
+def _layers(manifest: Manifest, threads: int | None, backend: str, offload: Offload) -> Models:
     if backend != "onnxruntime":
         raise UsageError(
-            f"{backend} cannot stream layers", place="offload: layers", remedy="use offload: phase or none with it"
+            f"{backend} cannot stream layers", place=f"offload: {offload}", remedy="use offload: phase or none with it"
         )
     if manifest.provider != "cpu":
         raise ProviderError(
             f"layers are streamed into a CPU's memory, the artifact is for {manifest.provider}",
-            place="offload: layers",
+            place=f"offload: {offload}",
             remedy="use offload: phase",
         )
     if manifest.layers is None:
@@ -127,17 +135,17 @@ def _layers(manifest: Manifest, threads: int | None, backend: str) -> Models:
             place=str(manifest.folder),
             remedy="run the recipe again with `-o offload=layers`, or use offload: phase",
         )
+    for graph in [
+        manifest.graphs["log_mel"],
+        *(one.graph for one in manifest.layers.encoder + manifest.layers.decoder),
+    ]:
+        check_graph(graph)
     return_large_blocks()
     weights = WeightMap(manifest.layers.weights)
     log_mel = open_session(manifest.graphs["log_mel"], "cpu", threads, lean=True)
     encoder = OnnxRuntimeEncoder(LayeredSession(manifest.layers.encoder, weights, threads), "cpu")
     session = LayeredSession(manifest.layers.decoder, weights, threads)
-    return Models(log_mel, encoder, Decoder(session, manifest.decoding), *_shapes(session))
-
-
-def _shapes(session: ort.InferenceSession | LayeredSession) -> tuple[Shapes, Shapes]:
-    inputs, outputs = ({node.name: node.shape for node in get()} for get in (session.get_inputs, session.get_outputs))
-    return inputs, outputs
+    return Models(log_mel, encoder, Decoder(session, manifest.decoding), *ports(session))
 
 
 class PhasedEncoder:

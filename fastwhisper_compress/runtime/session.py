@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -11,9 +12,11 @@ from fastwhisper_compress.errors import BackendError, ProviderError, UnsafeInput
 from fastwhisper_compress.runtime.out_of_memory import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import onnxruntime as ort
+
+    from fastwhisper_compress.runtime.manifest import Manifest
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _PROVIDER_OPTIONS = {"cpu": {}, "cuda": {"use_tf32": "0"}}  # TF32 would round FP32 products to 10 bits
@@ -81,6 +84,25 @@ def open_session(
     if provider != "cpu":
         _refuse_strays(session, graph, provider)
     return session
+
+
+@contextmanager
+def computing(manifest: Manifest) -> Iterator[None]:
+    """Tell graphs that fail while they run for what they are: not those that were verified when they were written.
+
+    Raises:
+        UnsafeInputError: One failed. (On a GPU, where drivers fail too, it is left as it is.)
+    """
+    try:
+        yield
+    except Exception as error:  # ONNX Runtime's own exceptions share no base class of theirs, and some are not its own
+        own = type(error).__module__.startswith("onnxruntime") or str(error).startswith("Error in execution")
+        if not own or manifest.provider != "cpu":
+            raise
+        text = str(error).splitlines()[0][:300]
+        raise UnsafeInputError(
+            f"its graphs fail: {text}", place=str(manifest.folder), remedy="run the recipe again"
+        ) from error
 
 
 def _options(

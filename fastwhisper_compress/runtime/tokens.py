@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections.abc import Iterable
 from pathlib import Path
 
 from fastwhisper_compress.errors import UnsafeInputError
+from fastwhisper_compress.runtime.json_file import read_json
 
 _MOST_TOKENS = 1 << 20  # twenty times Whisper's: what lies beyond is a damaged file
 
@@ -34,7 +34,7 @@ class Vocabulary:
             UnsafeInputError: It is not a byte-level vocabulary.
         """
         try:
-            tokenizer = json.loads(path.read_text(encoding="utf-8"))
+            tokenizer = read_json(path)
             vocabulary: dict[str, int] = tokenizer["model"]["vocab"]
             special = {int(token["id"]) for token in tokenizer["added_tokens"]}
             to_byte = _byte_of_character()

@@ -7,9 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastwhisper_compress.errors import UnsafeInputError
 from fastwhisper_compress.runtime.audio import SAMPLE_RATE
-from fastwhisper_compress.runtime.decode import KEY, QUERY
 from fastwhisper_compress.runtime.encoding import Encoded, Encoding
 from fastwhisper_compress.runtime.hypothesis import Hypothesis
 from fastwhisper_compress.runtime.manifest import EncoderContext, Manifest, Offload, read_manifest
@@ -18,8 +16,9 @@ from fastwhisper_compress.runtime.options import DEFAULTS, Options
 from fastwhisper_compress.runtime.out_of_memory import recognised
 from fastwhisper_compress.runtime.phases import OnPhase, ignore_phase
 from fastwhisper_compress.runtime.prompt import check_options
-from fastwhisper_compress.runtime.resident import Models, open_models
+from fastwhisper_compress.runtime.resident import open_models
 from fastwhisper_compress.runtime.segments import segments_of
+from fastwhisper_compress.runtime.session import computing
 from fastwhisper_compress.runtime.tokens import Vocabulary
 from fastwhisper_compress.runtime.transcript import Transcript
 from fastwhisper_compress.runtime.word_times import WordTimes
@@ -83,17 +82,16 @@ class Transcriber:
         self.on_phase: OnPhase = ignore_phase
         self.encoder_context = encoder_context or manifest.encoder_context
         self.offload: Offload = offload or manifest.offload
-        self._vocabulary = Vocabulary.load(manifest.folder / "tokenizer.json")
+        self._vocabulary = Vocabulary.load(manifest.tokenizer)
         self._threads, self._backend = threads, backend
         self._open()
 
     def _open(self) -> None:
         models = open_models(self.manifest, self._threads, self._backend, self.offload)
-        self._check_graphs(models)
         self._encoding = Encoding(models.log_mel, models.encoder, self.manifest.provider)
         self._decoder = models.decoder
         self._word_times = WordTimes(models.decoder, self.manifest.decoding, self._vocabulary)
-        self._n_vocab: int = models.decoder_outputs["logits"][-1]
+        self._n_vocab: int = models.decoder_outputs["logits"].sizes(1)[0]
         release_free_memory()
 
     def transcribe(self, samples: np.ndarray, options: Options = DEFAULTS) -> Transcript:
@@ -125,7 +123,10 @@ class Transcriber:
             return []
         for samples in clips:
             self.check(samples)
-        with recognised("transcribing", f"{len(clips)} clips at once" if len(clips) > 1 else "one clip"):
+        with (
+            computing(self.manifest),
+            recognised("transcribing", f"{len(clips)} clips at once" if len(clips) > 1 else "one clip"),
+        ):
             return self._transcribe(clips, options)
 
     def detect_language(self, samples: np.ndarray) -> dict[str, float]:
@@ -139,7 +140,7 @@ class Transcriber:
         self.check(samples)
         if not known:  # an English-only model expects nothing else
             return {"en": 1.0}
-        with recognised("detecting the language", "one clip"):
+        with computing(self.manifest), recognised("detecting the language", "one clip"):
             encoded = self.encode([samples], frames=self._window(samples))
             found = self._decoder.languages(encoded.cross)[0]
         return {code: float(probability) for code, probability in zip(known, found, strict=True)}
@@ -228,28 +229,3 @@ class Transcriber:
             temperature=options.temperature,
             segments=segments_of(found.tokens, begin, length_s, text_of) if options.timestamps else (),
         )
-
-    def _check_graphs(self, models: Models) -> None:
-        """Refuse a manifest that names other graphs than ours, or ids and lengths that they do not have."""
-        inputs, outputs = models.decoder_inputs, models.decoder_outputs
-        decoding = self.manifest.decoding
-        if not {"hidden", "logits", "past_key.0"} <= {*models.encoder.outputs, *outputs, *inputs}:
-            problem = "its graphs are not an encoder and a decoder of this format"
-        elif decoding.largest_id >= outputs["logits"][-1]:
-            problem = f"the token id {decoding.largest_id} is not one of the model's {outputs['logits'][-1]}"
-        elif decoding.max_length > inputs["past_key.0"][2]:
-            problem = f"max_length {decoding.max_length} is more than the {inputs['past_key.0'][2]} its cache holds"
-        elif not all(_shows(models, layer, head) for layer, head in decoding.alignment_heads):
-            problem = "its decoder does not show the alignment heads that it names"
-        else:
-            return
-        raise UnsafeInputError(
-            problem, place=str(self.manifest.folder / "manifest.json"), remedy="run the recipe again"
-        )
-
-
-def _shows(models: Models, layer: int, head: int) -> bool:
-    """Say whether the decoder has a cross attention head, and an output of its layer's queries."""
-    query = models.decoder_outputs.get(f"{QUERY}{layer}")
-    key = models.decoder_inputs.get(f"{KEY}{layer}")
-    return query is not None and key is not None and head < key[1] and query[-1] == key[1] * key[3]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-import struct
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+
+sys.path.append(str(Path(__file__).parent))
+from ct2_file import ct2_bytes
 
 from fastwhisper_compress.checkpoint.decoding import decoding_from_tokenizer
 from fastwhisper_compress.checkpoint.dims import Dims, tensor_shapes
@@ -41,7 +45,6 @@ PT_TOP = {
     "decoder.embed_positions.weight": "decoder.positional_embedding",
     "decoder.embed_tokens.weight": "decoder.token_embedding.weight",
 }
-CT2_CODES = {"float32": 0, "int8": 1, "int16": 2, "float16": 4, "bfloat16": 5}
 
 
 def hf_config(dims):
@@ -180,24 +183,6 @@ def ct2_variables(checkpoint):
             linear(f"{theirs}/ffn/linear_0", f"{ours}.fc1")
             linear(f"{theirs}/ffn/linear_1", f"{ours}.fc2")
     return out
-
-
-def ct2_bytes(variables, aliases=(("decoder/projection/weight", "decoder/embeddings/weight"),), version=6):
-    """A ``model.bin``; a variable may also be a (shape, type code, bytes) triple, for lies."""
-
-    def string(text):
-        raw = text.encode() + b"\0"
-        return struct.pack("<H", len(raw)) + raw
-
-    parts = [struct.pack("<I", version), string("WhisperSpec"), struct.pack("<II", 3, len(variables))]
-    for name, value in variables.items():
-        is_lie = isinstance(value, tuple)
-        shape, code, data = value if is_lie else (value.shape, CT2_CODES[str(value.dtype)], value.tobytes())
-        head = struct.pack(f"<B{len(shape)}IBI", len(shape), *shape, code, len(data))
-        parts += [string(name), head, data]
-    parts.append(struct.pack("<I", len(aliases)))
-    parts += [string(text) for pair in aliases for text in pair]
-    return b"".join(parts)
 
 
 def write_ct2(folder, checkpoint):
