@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 REGEX = "re:"
 _LONGEST_MATCH_S = 0.01  # a path takes microseconds
 _MOST_REPEATS = 10_000  # of all counts such as {2,30} multiplied: as many copies may be made of what is repeated
-_COUNT = re.compile(r"\{[0-9]*,?([0-9]+),?\}")
+_COUNT = re.compile(r"\{(?:[0-9]*,)?([0-9]+),?\}")
 
 
 def whole_match(pattern: str) -> Callable[[str], bool]:

@@ -28,8 +28,8 @@ def try_cases(name: str, first: int, count: int) -> dict[str, Any]:
     """Try ``count`` cases from the number ``first`` on, whatever happens to the processes that do it.
 
     Returns:
-        ``cases``, ``ends`` (how often which), ``slowest_s``, ``slowest`` (its number), ``seconds``, and of the bad cases
-        ``bad``: ``seed`` and ``what``.
+        ``cases``, ``ends`` (how often which), ``slowest_s``, ``slowest`` (its number), ``cpu_s``, ``seconds``, and of the
+        bad cases ``bad``: ``seed`` and ``what``.
     """
     _PROCESSES.set_forkserver_preload([__name__, f"fuzz_cases.{name}"])
     start, rows, at = time.perf_counter(), [], first
@@ -45,7 +45,14 @@ def try_cases(name: str, first: int, count: int) -> dict[str, Any]:
         process.join()
         if row is None:
             died = f"the process died of it, exit code {process.exitcode}, or was at it for more than {_HUNG_S:g} s"
-            row = {"cases": current.value - at + 1, "ends": {}, "slowest_s": 0.0, "slowest": at, "bad": []}
+            row = {
+                "cases": current.value - at + 1,
+                "ends": {},
+                "slowest_s": 0.0,
+                "slowest": at,
+                "bad": [],
+                "cpu_s": 0.0,
+            }
             row["bad"].append({"seed": current.value, "what": died})
         rows.append(row)
         at += row["cases"]
@@ -64,6 +71,7 @@ def summed(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "slowest_s": slowest["slowest_s"],
         "slowest": slowest["slowest"],
         "bad": [bad for row in rows for bad in row["bad"]],
+        "cpu_s": round(sum(row.get("cpu_s", 0.0) for row in rows), 2),
     }
 
 
@@ -84,8 +92,10 @@ def _result(pipe: Connection, current: Synchronized[int]) -> dict[str, Any] | No
 def _work(name: str, first: int, count: int, current: Synchronized[int], pipe: Connection) -> None:
     warnings.simplefilter("error")  # a warning would be printed between what the program has to say
     kind = KINDS[name]()
+    start = time.process_time()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        pipe.send(summed(list(_tried(kind, range(first, first + count), current, Path(folder)))))
+        row = summed(list(_tried(kind, range(first, first + count), current, Path(folder))))
+    pipe.send(row | {"cpu_s": round(time.process_time() - start, 2)})
 
 
 def _tried(kind: Kind, seeds: range, current: Synchronized[int], folder: Path) -> Iterator[dict[str, Any]]:
