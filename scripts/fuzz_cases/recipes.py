@@ -12,7 +12,7 @@ from fuzz_cases.bytewise import damaged
 from fuzz_cases.schema_values import Values
 from fuzz_cases.yaml_writing import written
 
-_HUGE_ONE_IN = 250
+_HUGE_ONE_IN = 500
 _SLIPS = (0.0, 0.0, 0.01, 0.02, 0.05)
 
 _PATTERNS = (
