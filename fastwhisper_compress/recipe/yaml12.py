@@ -25,6 +25,8 @@ MAX_BYTES = 16 * 1024
 MAX_DEPTH = 12
 MAX_VALUES = 1000
 MAX_NUMBER_LENGTH = 40
+LONGEST_QUOTE = 60
+"""Characters of a value or a key that a message repeats; it may be as long as the file."""
 _TOO_DEEP = f"nesting deeper than {MAX_DEPTH} levels"
 
 Loc = tuple[str | int, ...]
@@ -126,7 +128,12 @@ def _plain(error: MarkedYAMLError) -> str:
         )
     if problem.startswith("mapping values"):
         return "a ':' that belongs to no key (text that contains ': ' needs quotes)"
-    return " ".join(str(part) for part in (error.problem, error.context) if part)
+    return shortened(" ".join(str(part) for part in (error.problem, error.context) if part), 200)
+
+
+def shortened(text: str, longest: int = LONGEST_QUOTE) -> str:
+    """The beginning of a text that may be long."""
+    return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
 class _Builder:
@@ -176,7 +183,7 @@ class _Builder:
             if key in items:
                 self._document.problems.append(
                     RecipeError(
-                        f"the key {key!r} stands twice, first at {self._document.keys[*loc, key]}",
+                        f"the key {shortened(key)!r} stands twice, first at {self._document.keys[*loc, key]}",
                         place=self._place(event),
                         remedy="keep one of the two",
                     )
@@ -201,7 +208,7 @@ class _Builder:
                 event, "an anchor (&name) or alias (*name)", "write the value out; quote text that starts with & or *"
             )
         if tag := getattr(event, "tag", None):
-            self._refuse(event, f"the tag {str(tag)!r}", "remove the tag; quote text that starts with !")
+            self._refuse(event, f"the tag {shortened(str(tag))!r}", "remove the tag; quote text that starts with !")
 
     def _place(self, event: events.Event) -> str:
         return f"{self._document.name}:{event.start_mark.line + 1}:{event.start_mark.column + 1}"
