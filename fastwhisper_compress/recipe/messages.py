@@ -122,7 +122,7 @@ def complaint(details: ErrorDetails, label: str) -> str:
         return f"{label!r} must be {words} {context[key]:g}, not {value}"
     if kind in _SENTENCES:
         sentence = _SENTENCES[kind].format(value=value, **context)
-        return f"{label!r} {shortened(sentence, _LONGEST_REASON)}"
+        return f"{label!r} {_printable(shortened(sentence, _LONGEST_REASON))}"
     return f"{label!r}: {details['msg']}"
 
 
@@ -136,7 +136,7 @@ def _advice(details: ErrorDetails, loc: Loc) -> str | None:
         return f'quote it: "{_shown(value)}"'
     if kind == "list_type" and isinstance(value, str):
         quoted = json.dumps(value, ensure_ascii=False)
-        return f"write it as a list: [{quoted if len(quoted) <= LONGEST_QUOTE else '...'}]"
+        return f"write it as a list: [{_printable(quoted) if len(quoted) <= LONGEST_QUOTE else '...'}]"
     if kind == "model_attributes_type" and value in tuple(PASSES):
         return f"write '- pass: {value}'"
     if kind in _UNQUOTED and isinstance(value, str):
@@ -189,6 +189,11 @@ def _shown(value: Any) -> str:
     if value is None:
         return "nothing"
     return shortened(repr(value) if isinstance(value, str) else json.dumps(value))
+
+
+def _printable(text: str) -> str:
+    """A text without what a terminal would obey: control characters, directions of writing, halves of characters."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def _aside(remedy: str | None) -> str:

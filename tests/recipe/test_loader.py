@@ -228,3 +228,13 @@ def test_what_is_long_is_not_repeated_whole(write, text):
     with pytest.raises(RecipeError) as caught:
         load_recipe(write(text.replace("LONG", "y" * 1_000)))
     assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "text", ['version: "a\\x7f"', 'passes: [{pass: fuse, targets: "\\u202e\\ud800\\x9b"}]', "name: a\u202e"]
+)
+def test_what_a_terminal_would_obey_is_escaped(write, text):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(text + "\n"))
+    assert str(caught.value).replace("\n", "").isprintable()
+    assert str(caught.value).encode()
