@@ -10,5 +10,5 @@ def test_twenty_thousand_recipes(fuzz):
     assert found["cases"] == 20_000
     # Not all end at the first hurdle.
     assert found["ends"]["good"] > 1_000
-    assert found["ends"]["does not fit the model"] > 1_000
+    assert found["ends"]["does not fit the model"] > 500
     assert found["ends"]["not by the schema"] > 4_000
