@@ -57,7 +57,7 @@ def read_ctranslate2(folder: Path, source: Source) -> Checkpoint:
         UnsafeInputError: It is damaged, hostile, quantised or not a Whisper.
     """
     weights = folder / "model.bin"
-    stored, dims = _claims(weights)
+    stored, dims = read_claims(weights)
     config = read_json(folder / "config.json")
     suppress, begin = config.get("suppress_ids"), config.get("suppress_ids_begin")
     tokenizer_json = tokenizer_of_folder(folder, dims)
@@ -83,11 +83,15 @@ def read_dims(weights: Path) -> Dims:
     Raises:
         UnsafeInputError: It is damaged, quantised or not a Whisper.
     """
-    return _claims(weights)[1]
+    return read_claims(weights)[1]
 
 
-def _claims(weights: Path) -> tuple[dict[str, StoredTensor], Dims]:
-    """What the file says it holds; no weight is read."""
+def read_claims(weights: Path) -> tuple[dict[str, StoredTensor], Dims]:
+    """What a ``model.bin`` says it holds; no weight is read.
+
+    Raises:
+        UnsafeInputError: It is damaged, quantised or not a Whisper.
+    """
     variables = read_variables(weights)
     _refuse_quantised(variables, weights)
     options = {name: v for name, v in variables.items() if not v.shape}

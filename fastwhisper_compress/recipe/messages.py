@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastwhisper_compress.errors import RecipeError
 from fastwhisper_compress.recipe.schema import PASSES, Gate, Recipe
+from fastwhisper_compress.recipe.yaml12 import LONGEST_QUOTE, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from fastwhisper_compress.recipe.yaml12 import Document, Loc
 
 MAX_REPORTED = 10
+_LONGEST_REASON = 400
 
-_LONGEST_KEY = 60
 _EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -120,7 +121,8 @@ def complaint(details: ErrorDetails, label: str) -> str:
         key, words = _BOUNDS[kind]
         return f"{label!r} must be {words} {context[key]:g}, not {value}"
     if kind in _SENTENCES:
-        return f"{label!r} {_SENTENCES[kind]}".format(value=value, **context)
+        sentence = _SENTENCES[kind].format(value=value, **context)
+        return f"{label!r} {_printable(shortened(sentence, _LONGEST_REASON))}"
     return f"{label!r}: {details['msg']}"
 
 
@@ -133,7 +135,8 @@ def _advice(details: ErrorDetails, loc: Loc) -> str | None:
     if kind == "string_type" and isinstance(value, bool | int | float):
         return f'quote it: "{_shown(value)}"'
     if kind == "list_type" and isinstance(value, str):
-        return f"write it as a list: [{json.dumps(value, ensure_ascii=False)}]"
+        quoted = json.dumps(value, ensure_ascii=False)
+        return f"write it as a list: [{_printable(quoted) if len(quoted) <= LONGEST_QUOTE else '...'}]"
     if kind == "model_attributes_type" and value in tuple(PASSES):
         return f"write '- pass: {value}'"
     if kind in _UNQUOTED and isinstance(value, str):
@@ -153,13 +156,8 @@ def _label(loc: Loc) -> str:
     if not loc:
         return "recipe"
     if isinstance(loc[-1], int):
-        return f"{_short(loc[-2])}[{loc[-1]}]"
-    return _short(loc[-1])
-
-
-def _short(key: str | int) -> str:
-    text = str(key)
-    return text if len(text) <= _LONGEST_KEY else f"{text[: _LONGEST_KEY - 3]}..."
+        return f"{shortened(str(loc[-2]))}[{loc[-1]}]"
+    return shortened(str(loc[-1]))
 
 
 def _model_at(loc: Loc, value: Any) -> type[BaseModel] | None:
@@ -190,8 +188,12 @@ def _shown(value: Any) -> str:
         return "a list"
     if value is None:
         return "nothing"
-    text = repr(value) if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shortened(repr(value) if isinstance(value, str) else json.dumps(value))
+
+
+def _printable(text: str) -> str:
+    """A text without what a terminal would obey: control characters, directions of writing, halves of characters."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def _aside(remedy: str | None) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+
+from fastwhisper_compress.recipe.patterns import REGEX, whole_match
 
 Stage = Literal["weights", "precision", "graph"]
 
@@ -31,11 +32,11 @@ class ModuleLike(Protocol):
 
 def _checked_pattern(pattern: str) -> str:
     """Refuse a regular expression that does not compile while its line and column are still known."""
-    if pattern.startswith("re:"):
+    if pattern.startswith(REGEX):
         try:
-            re.compile(pattern.removeprefix("re:"))
-        except re.error as error:
-            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+            whole_match(pattern)
+        except ValueError as error:
+            raise ValueError(f"{pattern!r} is not a regular expression that can be used: {error}") from None
     return pattern
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
-from fnmatch import translate
 
 from fastwhisper_compress.errors import RecipeError
+from fastwhisper_compress.recipe.patterns import REGEX, whole_match
 from fastwhisper_compress.recipe.schema import BasePass, ModuleLike
 
 Where = Callable[[str, int], str]
@@ -27,9 +27,9 @@ def lineage(path: str) -> Iterator[str]:
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """A predicate telling whether ``pattern`` selects the module at a path."""
-    expression = re.compile(pattern.removeprefix("re:") if pattern.startswith("re:") else translate(pattern))
-    return lambda path: any(expression.fullmatch(part) for part in lineage(path))
+    """A predicate telling whether ``pattern`` selects the module at a path; see :func:`whole_match` for what it raises."""
+    matches = whole_match(pattern)
+    return lambda path: any(matches(part) for part in lineage(path))
 
 
 def select(pass_: BasePass, modules: Sequence[ModuleLike]) -> tuple[str, ...]:
@@ -49,19 +49,24 @@ def resolve(
 ) -> tuple[tuple[str, ...], tuple[RecipeError, ...]]:
     """Like :func:`select`, but reports every problem instead of raising the first."""
     problems = []
+    usable: dict[str, list[Callable[[str], bool]]] = {"targets": [], "ignore": []}
     for field, patterns in (("targets", pass_.targets), ("ignore", pass_.ignore)):
         for index, pattern in enumerate(patterns):
-            problem = _without_effect(pattern, pass_, modules, where(field, index))
+            place = where(field, index)
+            try:
+                problem = _without_effect(pattern, pass_, modules, place)
+            except TimeoutError:
+                problem = _too_slow(pattern, place)
+            else:
+                usable[field].append(matcher(pattern))
             if problem:
                 problems.append(problem)
-    targets = [matcher(pattern) for pattern in pass_.targets]
-    ignored = [matcher(pattern) for pattern in pass_.ignore]
     paths = tuple(
         module.path
         for module in modules
         if pass_.takes(module)
-        and any(matches(module.path) for matches in targets)
-        and not any(matches(module.path) for matches in ignored)
+        and any(matches(module.path) for matches in usable["targets"])
+        and not any(matches(module.path) for matches in usable["ignore"])
     )
     if not paths and not problems:
         problems.append(
@@ -91,12 +96,20 @@ def _without_effect(pattern: str, pass_: BasePass, modules: Sequence[ModuleLike]
     )
 
 
+def _too_slow(pattern: str, place: str) -> RecipeError:
+    return RecipeError(
+        f"the pattern {pattern!r} takes too long to compare with the modules",
+        place=place,
+        remedy="write it without a repetition inside a repetition, or name the modules one by one",
+    )
+
+
 def _nearest(pattern: str, paths: Sequence[str]) -> str:
     """Advice: the valid path or glob that looks most like ``pattern``."""
     exact = {part for path in paths for part in lineage(path)}
     globs = {re.sub(r"\.\d+(?=\.|$)", ".*", path) for path in exact}
     tails = {"*." + path.rpartition(".")[2] for path in globs if not path.endswith("*")}
-    wanted = pattern.removeprefix("re:").replace("\\", "")
+    wanted = pattern.removeprefix(REGEX).replace("\\", "")
     close = get_close_matches(wanted, sorted(exact | globs | tails), n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"

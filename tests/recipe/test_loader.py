@@ -206,3 +206,35 @@ def test_recipes_do_not_change(write):
         recipe.name = "other"
     with pytest.raises(ValueError, match="frozen"):
         recipe.passes[0].ignore = []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version: LONG\nname: a\npasses: []\n",
+        "version: 1\nname: a\npasses: LONG\n",
+        "version: 1\nname: LONG\npasses: []\n",
+        "version: 1\nname: a\npasses: []\nLONG: 1\n",
+        "version: 1\nname: a\npasses: []\nLONG: 1\nLONG: 1\n",
+        "version: 1\nname: a\npasses: [{pass: LONG}]\n",
+        "version: 1\nname: a\npasses: [{pass: fuse, targets: LONG}]\n",
+        "version: [[LONG]]\nname: a\npasses: []\n",
+        "version: !LONG 1\n",
+        "%LONG\n",
+        "LONG",
+    ],
+)
+def test_what_is_long_is_not_repeated_whole(write, text):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(text.replace("LONG", "y" * 1_000)))
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "text", ['version: "a\\x7f"', 'passes: [{pass: fuse, targets: "\\u202e\\ud800\\x9b"}]', "name: a\u202e"]
+)
+def test_what_a_terminal_would_obey_is_escaped(write, text):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(text + "\n"))
+    assert str(caught.value).replace("\n", "").isprintable()
+    assert str(caught.value).encode()

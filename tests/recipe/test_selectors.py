@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from fastwhisper_compress.errors import RecipeError
 from fastwhisper_compress.recipe import Fp16, Fuse, Int8Dynamic, Prune, WeightOnly, select
-from fastwhisper_compress.recipe.selectors import lineage, matcher
+from fastwhisper_compress.recipe.selectors import lineage, matcher, resolve
 
 from .conftest import FakeModule, whisper_modules
 
@@ -163,3 +164,43 @@ def test_no_glob_breaks_the_matcher(pattern):
 def test_regular_expressions_match_as_a_whole(path):
     assert matcher("re:" + re.escape(path))(path)
     assert not matcher("re:" + re.escape(path[:-1]))(path)
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("(?R)", "takes too long"),
+        ("(a|.)*(.|b)*(.)*X?Y", "matches no module"),  # would take forever elsewhere, not here
+    ],
+)
+def test_an_expression_that_takes_forever_is_refused_soon(modules, expression, message):
+    start = time.process_time()
+    paths, problems = resolve(Fp16(targets=["encoder.conv*", f"re:{expression}"]), modules, lambda *at: f"{at}")
+    assert time.process_time() - start < 1
+    assert message in problems[0].message
+    assert problems[0].place == "('targets', 1)"
+    assert set(paths) <= {"encoder.conv1", "encoder.conv2"}
+
+
+@pytest.mark.parametrize(
+    ("expression", "why"),
+    [
+        ("(", "missing )"),
+        ("a{9999999999}", "more than 10000 times"),
+        ("(a{1000}){11}", "more than 10000 times"),
+        ("a{3,20000}", "more than 10000 times"),
+        ("(" * 125 + ")" * 125, None),
+    ],
+)
+def test_an_expression_that_costs_too_much_to_prepare_is_refused(expression, why):
+    try:
+        matcher(f"re:{expression}")
+    except ValueError as error:
+        assert (why or "nested too deeply") in str(error)  # noqa: PT017 - some interpreters nest deeper
+    else:
+        assert why is None
+
+
+def test_counts_that_are_multiplied_may_reach_the_limit():
+    assert matcher("re:(a{10}){1000}")("a" * 10_000)
+    assert not matcher("re:(a{10}){1000}")("a" * 9_999)

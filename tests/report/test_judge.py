@@ -142,3 +142,85 @@ def test_speeds_of_different_times_are_marked(before, after, marked):
 def test_a_resumed_side_is_marked(side):
     assert "resumed run" in mark_texts(build(**{f"{side}__eval__resumed_rows": 3}))
     assert "resumed run" not in mark_texts(build())
+
+
+@pytest.mark.parametrize(
+    ("changes", "text", "tone"),
+    [
+        ({"candidate__verify__gate": {"token_agreement": 0.99, "passed": False}}, "gate failed", "bad"),
+        ({"comparable": False, "not_comparable_because": "--limit 10"}, "not comparable", "bad"),
+        ({"delta__ci95_pp": [-0.5, 1.0]}, "1 pp loss not excluded", "bad"),
+        ({"delta__rss_saved_pct": 0.0}, "saves no memory at run time", "bad"),
+        (
+            {"baseline__memory__peak_vram_bytes": 1000, "candidate__memory__peak_vram_bytes": 1000},
+            "saves no video memory",
+            "bad",
+        ),
+        ({"delta__rtfx_ratio": 0.8}, "slower than FP32", "bad"),
+        ({"candidate__eval__failed": [{"id": "a", "error": "cannot decode"}]}, "failed audio", "warn"),
+        ({"baseline__eval__measured_at": None}, "speeds measured at different times", "warn"),
+        ({"baseline__eval__resumed_rows": 1}, "resumed run", "warn"),
+        ({"candidate__eval__resumed_rows": 1}, "resumed run", "warn"),
+        ({"suite__synthetic": True}, "synthetic speech", "warn"),
+    ],
+)
+def test_each_mark_has_its_tone(changes, text, tone):
+    clean = {"suite__synthetic": False, "delta__ci95_pp": [-0.3, 0.5]}
+    assert marks(build(**clean | changes)) == ((text, tone),)
+
+
+def test_reasons_for_distrust_follow_the_sentence_one_by_one():
+    failed = [{"id": name, "error": "cannot decode"} for name in "ab"]
+    text = verdict(
+        build(
+            suite__synthetic=True,
+            delta__rss_saved_pct=0.0,
+            delta__ci95_pp=None,
+            delta__ci95_by_speaker_pp=[-0.2, 0.4],
+            delta__n_speakers=9,
+            candidate__eval__failed=failed,
+            candidate__verify__gate={"token_agreement": 0.99, "passed": False},
+            baseline__memory__peak_vram_bytes=500_000_000,
+            candidate__memory__peak_vram_bytes=501_000_000,
+        )
+    )
+    _, *said = text.removesuffix(".").split("; ")
+    assert said[1:] == [
+        "it fails its quality gate",
+        "it saves no memory at run time",
+        "it saves no video memory",
+        "2 audio files failed and count as deletions",
+        "the speech is synthetic, so expect other error rates on real speech",
+    ]
+    assert said[0].startswith(
+        "WER 10.29 % to 11.02 %, +0.73 pp (no 95 % interval, by speaker \N{MINUS SIGN}0.20 to +0.40 pp, "
+    )
+    assert "on disk (" in text
+    assert "26.3 % less), peak VRAM" not in text
+    assert "peak RSS" in text
+    assert ", peak VRAM 500.0 MB to 501.0 MB (" in text
+
+
+@pytest.mark.parametrize(("after", "said"), [(1_000, True), (999, True), (995, False), (0, False)])
+def test_video_memory_is_judged_at_the_precision_that_is_printed(after, said):
+    # 0.04 % less is printed as 0.0 %.
+    factor = 1 if after in (0, 1_000, 995) else 0.9996 / 0.999
+    results = build(
+        baseline__memory__peak_vram_bytes=1_000_000, candidate__memory__peak_vram_bytes=round(after * 1_000 * factor)
+    )
+    assert ("saves no video memory" in mark_texts(results)) is said
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [
+        ([1.0, 2.9], "a harmful loss of 1 pp or more is established"),
+        ([0.9, 2.9], "a harmful loss of 1 pp or more is not excluded by the interval"),
+        ([0.0, 0.9], "a loss of 1 pp or more is excluded"),
+        ([-1.0, 0.0], "a loss of 1 pp or more is excluded"),
+        ([-1.0, -0.1], "an improvement on this suite"),
+        (None, "no interval could be computed, so a harmful loss is not excluded"),
+    ],
+)
+def test_what_the_interval_says_at_its_bounds(interval, expected):
+    assert loss_text(build(delta__ci95_pp=interval)) == expected
