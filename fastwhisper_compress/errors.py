@@ -37,7 +37,8 @@ class FastWhisperError(Exception):
         super().__init__(message, place, remedy)
 
     def __str__(self) -> str:
-        text = f"{self.place}: {self.message}" if self.place else self.message
+        place = (self.place or "").replace("\n", "\\n")  # a file may be called so as to look like a message
+        text = f"{place}: {self.message}" if place else self.message
         return f"{text}\n  remedy: {self.remedy}" if self.remedy else text
 
 
