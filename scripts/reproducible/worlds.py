@@ -103,6 +103,7 @@ def _world(folder: Path, variables: Mapping[str, str], umask: int, prefix: tuple
         "TMPDIR": str(places["tmp"]),
         "FASTWHISPER_CACHE": str(places["cache"]),
         "PYTHONPATH": str(_ROOT),
+        "OMP_NUM_THREADS": "1",  # torch would start a thread a core in each of them
     }
     outside = {name: os.environ[name] for name in _FROM_OUTSIDE if name in os.environ}
     return World(places["work"], {**outside, **own, **variables}, umask, prefix)

@@ -27,7 +27,7 @@ passes:
   - {pass: fp16, targets: ["encoder.conv*", "*.embed_positions"]}
   - pass: fuse
 gate: {token_agreement: 0.0}
-calibration_limit: 2
+calibration_limit: 1
 """
 
 
@@ -35,7 +35,7 @@ calibration_limit: 2
 def worlds(tmp_path_factory):
     """Two worlds in each of which the recipe was run, on local weights; only the first was told to stay offline."""
     folder = tmp_path_factory.mktemp("worlds")
-    model = write_model(folder / "models" / "babbler", decisive=False)
+    model = write_model(folder / "models" / "small")
     recipe = folder / "recipes" / "every_pass.yaml"
     recipe.parent.mkdir()
     recipe.write_text(RECIPE)
