@@ -28,6 +28,7 @@ HOSTILE = (
     " \x1b]0;owned\x07\x1b[2J\x9b31m\x00\r\x08\x7f\u202etxt.exe\u202c\u2066\u2028 <script>alert(1)</script>"
     " {\\an8\\fs200} --> 00:00:00,000\n\n7\n00:00:01,000 --> 00:00:02,000\nforged\tcell \ud800 =cmd|'/c calc'!A1"
 )
+SAID = HOSTILE.replace("\ud800", "")  # a model's bytes are decoded, so that none is a surrogate
 NAME = "\x1b]0;owned\x07\u202e\x9b2J\nerror: forged\r.wav"
 
 
@@ -79,7 +80,7 @@ def artifact(tmp_path, monkeypatch):
     checkpoint = small_checkpoint()
     write_artifact(checkpoint, uniform_plan(checkpoint.dims), tmp_path / "artifact")
     hearing.install(monkeypatch)
-    heard = Transcript(HOSTILE, (0, 1), False, True, -0.1, "en", segments=(Segment(0, 1, HOSTILE, (1,)),))
+    heard = Transcript(SAID, (0, 1), False, True, -0.1, "en", segments=(Segment(0, 1, SAID, (1,)),))
     monkeypatch.setattr(hearing.Hearing, "_transcript", lambda *_: heard)
     return tmp_path / "artifact"
 
@@ -95,7 +96,7 @@ def test_the_terminal_sees_no_control_character(cli, artifact, tmp_path):
         assert "\nerror: forged" not in err
     assert "error: " in cli(*options, talk.with_name(f"2{NAME}"))[2]
     (found,) = json.loads(cli(*options, "--json")[1])
-    assert (found["file"], found["segments"][0]["text"]) == (str(talk), HOSTILE)
+    assert (found["file"], found["segments"][0]["text"]) == (str(talk), SAID)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +132,8 @@ def test_a_bug_is_told_without_acting(cli, artifact, monkeypatch):
     assert not ACTING.search(err)
 
 
-def test_a_terminal_that_knows_few_characters_is_enough(cli, monkeypatch):
-    sys.stderr.reconfigure(encoding="ascii")
-    code, _, err = cli("validate", "fp32", "--model", "ü\x1b")
+def test_a_terminal_that_knows_few_characters_is_enough(cli):
+    sys.stderr.reconfigure(encoding="latin-1")
+    code, _, err = cli("validate", "fp32", "--model", "\x1b")
     assert code == 2
-    assert "\\xfc\\u27e8U+001B\\u27e9" in err
+    assert "\\u27e8U+001B\\u27e9" in err
