@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from fastwhisper_compress.harmless import harmless
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rich.table import Table
+    from rich.text import Text
 
     from fastwhisper_compress.pipeline.build import Report
     from fastwhisper_compress.report import Results
@@ -38,7 +41,7 @@ def progress() -> Iterator[Report]:
     )
 
     columns = (
-        TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("{task.description:<22}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TimeRemainingColumn(),
     )  # fmt: skip
     # Else what is printed meanwhile would go to the console, which is stderr, also where stdout is a file.
@@ -47,6 +50,7 @@ def progress() -> Iterator[Report]:
         tasks: dict[str, TaskID] = {}
 
         def show(what: str, done: int, of: int) -> None:
+            what = harmless(what)
             if what not in tasks:
                 for task in tasks.values():
                     bars.update(task, completed=bars.tasks[task].total)
@@ -66,7 +70,8 @@ def _lines() -> Report:
         if said.get(what) != tenth:
             said[what] = tenth
             with suppress(BrokenPipeError):  # nobody reads the progress; the work goes on
-                sys.stderr.write(f"{what} {done}/{of}\n" if of > 1 else f"{what}\n" if not done else "")
+                said_as = harmless(what)
+                sys.stderr.write(f"{said_as} {done}/{of}\n" if of > 1 else f"{said_as}\n" if not done else "")
                 sys.stderr.flush()
 
     return show
@@ -78,9 +83,10 @@ def results_table(results: Results) -> Table:
 
     base, new, delta = results.baseline, results.candidate, results.delta
     metric = new.eval.metric.upper()
-    table = Table(title=f"{results.recipe.name} on {results.model.id}, suite {results.suite.name}")
-    for heading in ("", "FP32", results.recipe.name, "change"):
-        table.add_column(heading, justify="left" if not heading else "right")
+    name = results.recipe.name
+    table = Table(title=foreign(f"{name} on {results.model.id}, suite {results.suite.name}"))
+    for heading in ("", "FP32", name, "change"):
+        table.add_column(foreign(heading), justify="left" if not heading else "right")
     interval = "" if delta.ci95_pp is None else f" [{delta.ci95_pp[0]:+.2f}, {delta.ci95_pp[1]:+.2f}]"
     table.add_row(metric, f"{base.eval.wer:.2%}", f"{new.eval.wer:.2%}", f"{delta.wer_delta_pp:+.2f} pp{interval}")
     rows = (
@@ -97,6 +103,13 @@ def results_table(results: Results) -> Table:
             table.add_row(f"  in {phase}", *values)
     table.add_row("speed, audio s / s", f"{base.eval.rtfx:.1f}", f"{new.eval.rtfx:.1f}", f"x {delta.rtfx_ratio:.2f}")
     return table
+
+
+def foreign(text: str) -> Text:
+    """Return text that is not ours for rich, which would read square brackets in it as its own markup."""
+    from rich.text import Text
+
+    return Text(harmless(text))
 
 
 def memory_lines(trace: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fastwhisper_compress.checkpoint.known import n_parameters
+from fastwhisper_compress.console import foreign
+from fastwhisper_compress.harmless import harmless
 from fastwhisper_compress.memory.fit import MOST_CLIPS
 
 if TYPE_CHECKING:
@@ -49,7 +51,9 @@ def show_devices(found: Iterable[Device]) -> None:
         rates = [one.bandwidth_bytes_per_s, *(one.flops(kind) for kind in ("fp32", "fp16", "bf16", "int8"))]
         units = (1e9, 1e12, 1e12, 1e12, 1e12)
         cells = [_rate(rate, unit) for rate, unit in zip(rates, units, strict=True)]
-        table.add_row(one.name, one.title, f"{one.memory_bytes / 1e9:.1f} GB", f"{free / 1e9:.1f} GB", *cells)
+        table.add_row(
+            foreign(one.name), foreign(one.title), f"{one.memory_bytes / 1e9:.1f} GB", f"{free / 1e9:.1f} GB", *cells
+        )
     console = _console()
     console.print(table)
     console.print(
@@ -68,9 +72,9 @@ def _rate(rate: float | None, unit: float) -> str:
 
 def _plan(plan: MemoryPlan) -> Iterator[RenderableType]:
     work, need = plan.work, plan.need
-    yield Text(plan.answer, style="bold green" if plan.fits else "bold red")
+    yield Text(harmless(plan.answer), style="bold green" if plan.fits else "bold red")
     on = ", encoder on OpenVINO" if plan.backend == "openvino" else ""
-    yield Text(
+    yield foreign(
         f"{plan.model}, {n_parameters(plan.dims) / 1e6:.1f} M parameters, {plan.recipe}{on}; {plan.device.title}; batch "
         f"{work.batch}, {work.audio_s:g} s of audio"
         + (f", beam {work.beam}" if work.beam > 1 else "")
@@ -86,7 +90,7 @@ def _plan(plan: MemoryPlan) -> Iterator[RenderableType]:
         yield Text()
         yield _options(plan)
     for warning in plan.warnings:
-        yield Text(f"\nnote: {warning}", style="yellow")
+        yield Text(harmless(f"\nnote: {warning}"), style="yellow")
 
 
 def _bars(need: Estimate) -> Table:
@@ -168,5 +172,7 @@ def _options(plan: MemoryPlan) -> Table:
         most = f"{one.largest_batch:,}" + ("+" if one.largest_batch == MOST_CLIPS else "")
         batch = "" if one.impossible else most
         style = "bright_black" if words else ""
-        table.add_row(one.recipe, f"{one.disk / 1e6:,.1f} MB", f"{one.peak / 1e6:,.0f} MB", batch, words, style=style)
+        table.add_row(
+            foreign(one.recipe), f"{one.disk / 1e6:,.1f} MB", f"{one.peak / 1e6:,.0f} MB", batch, words, style=style
+        )
     return table

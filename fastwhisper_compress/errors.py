@@ -18,11 +18,6 @@ code    meaning
 
 from __future__ import annotations
 
-import re
-
-# What moves a terminal's cursor or turns the direction of text: names out of files end in errors. Line ends stay.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-
 
 class FastWhisperError(Exception):
     """Base of all expected errors.
@@ -42,9 +37,9 @@ class FastWhisperError(Exception):
         super().__init__(message, place, remedy)
 
     def __str__(self) -> str:
-        text = f"{self.place}: {self.message}" if self.place else self.message
-        text = f"{text}\n  remedy: {self.remedy}" if self.remedy else text
-        return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+        place = (self.place or "").replace("\n", "\\n")  # a file may be called so as to look like a message
+        text = f"{place}: {self.message}" if place else self.message
+        return f"{text}\n  remedy: {self.remedy}" if self.remedy else text
 
 
 class UsageError(FastWhisperError, ValueError):

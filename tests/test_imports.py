@@ -15,13 +15,15 @@ import fastwhisper_compress
 PACKAGE = Path(fastwhisper_compress.__file__).parent
 NAME = PACKAGE.name
 
-BASE = {"errors", "resources", "files"}
+BASE = {"errors", "resources", "harmless", "locks", "files"}
 # Layer by layer from the bottom: what each may import, besides itself. A module that is not named here fails the test,
 # so that nobody adds one without saying where it belongs.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "resources": {"errors"},
-    "files": {"errors"},
+    "harmless": set(),
+    "locks": set(),
+    "files": {"errors", "locks"},
     "nvml": set(),
     "recipe": BASE,
     "checkpoint": BASE | {"recipe"},

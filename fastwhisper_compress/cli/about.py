@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -14,6 +13,7 @@ from fastwhisper_compress.cli.app import (
     recipes_app,
     setting,
 )
+from fastwhisper_compress.cli.output import say, say_json
 
 
 @app.command()
@@ -42,13 +42,13 @@ def validate(
         selected = check_against(loaded, modules(checkpoint.dims))
     if as_json:
         paths = None if selected is None else [list(one) for one in selected]
-        typer.echo(json.dumps({"valid": True, "model": name, "selected": paths, "not_checked": why}))
+        say_json({"valid": True, "model": name, "selected": paths, "not_checked": why})
         return
-    typer.echo(f"{loaded.path}: valid")
+    say(f"{loaded.path}: valid")
     for index, pass_ in enumerate(loaded.recipe.active):
-        typer.echo(f"  {pass_.pass_}" + ("" if selected is None else f": {len(selected[index])} modules of {name}"))
+        say(f"  {pass_.pass_}" + ("" if selected is None else f": {len(selected[index])} modules of {name}"))
     if why:
-        typer.echo(why)
+        say(why)
 
 
 @app.command()
@@ -56,7 +56,7 @@ def schema() -> None:
     """Print the JSON Schema of recipes."""
     from fastwhisper_compress.recipe import json_schema_text
 
-    typer.echo(json_schema_text(), nl=False)
+    say(json_schema_text(), nl=False)
 
 
 @recipes_app.command(name="list")
@@ -66,10 +66,10 @@ def list_shipped(as_json: AsJson = False) -> None:
 
     found = {name: load_recipe(path).recipe.description for name, path in list_recipes().items()}
     if as_json:
-        typer.echo(json.dumps(found))
+        say_json(found)
         return
     for name, description in found.items():
-        typer.echo(f"{name}\n    {description}")
+        say(f"{name}\n    {description}")
 
 
 @recipes_app.command(name="show")
@@ -77,7 +77,7 @@ def show_shipped(name: Annotated[str, typer.Argument(help="Name of a shipped rec
     """Print a shipped recipe."""
     from fastwhisper_compress.recipe import find_recipe
 
-    typer.echo(find_recipe(name).read_text(encoding="utf-8"), nl=False)
+    say(find_recipe(name).read_text(encoding="utf-8"), nl=False)
 
 
 @app.command()
@@ -87,9 +87,9 @@ def doctor(as_json: AsJson = False) -> None:
 
     found = examine()
     if as_json:
-        typer.echo(json.dumps(found.to_json()))
+        say_json(found.to_json())
     else:
         for line in found.lines():
-            typer.echo(line)
+            say(line)
     if found.problem is not None:
         raise found.problem

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -14,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from fastwhisper_compress import __version__
+from fastwhisper_compress.cli.output import say, speak_any_script
 from fastwhisper_compress.errors import FastWhisperError
 
 
@@ -28,7 +28,7 @@ class _Commands(TyperGroup):
             hint = "; what is finished is kept, run the same command to go on" if kept else ""
             if ctx.invoked_subcommand == "transcribe":
                 hint = "; with --out, what is finished is kept: add --resume to go on"
-            typer.echo(f"interrupted{hint}", err=True)
+            say(f"interrupted{hint}", err=True)
             raise typer.Exit(130) from None
         except BrokenPipeError:  # whoever reads our output has seen enough, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -57,6 +57,9 @@ def _batch_size(text: str) -> int | str:
         return int(text)
     raise typer.BadParameter(f"{text!r} is neither a whole number from 1 on nor auto")
 
+
+# Read by Hugging Face's libraries when they are imported, here and in every process that is started.
+_NO_TELEMETRY = ("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK")
 
 app = typer.Typer(
     cls=_Commands,
@@ -92,20 +95,17 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N utteran
 
 def main() -> None:
     """Run the command line and exit with the documented code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, io.TextIOWrapper
-        ):  # names of files may be no text; so they are escaped, as JSON does it too
-            stream.reconfigure(errors="backslashreplace")
+    speak_any_script()
+    os.environ.update(dict.fromkeys(_NO_TELEMETRY, "1"))
     try:
         app(standalone_mode=True)
     except FastWhisperError as error:
-        typer.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001 - the last place where it can be told apart from a mistake of the user
         _exit_if_out_of_memory(error)
-        traceback.print_exc()
-        typer.echo("this is a bug in fastwhisper-compress: please report it with the lines above", err=True)
+        say("".join(traceback.format_exception(error)), err=True, nl=False)
+        say("this is a bug in fastwhisper-compress: please report it with the lines above", err=True)
         sys.exit(1)
 
 
@@ -114,7 +114,7 @@ def _exit_if_out_of_memory(error: Exception) -> None:
     from fastwhisper_compress.runtime.out_of_memory import translated
 
     if known := translated(error):
-        typer.echo(f"error: {known}", err=True)
+        say(f"error: {known}", err=True)
         sys.exit(known.exit_code)
 
 
@@ -125,7 +125,7 @@ def setting(key: str, value: str | int) -> str:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(__version__)
+        say(__version__)
         raise typer.Exit
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fastwhisper_compress.cli.app import AsJson, app
+from fastwhisper_compress.cli.output import say, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,12 +31,12 @@ def list_stages(as_json: AsJson = False) -> None:
     store = _store()
     found = entries(store)
     if as_json:
-        typer.echo(json.dumps({"store": str(store.root), "stages": [one.to_json() for one in found]}))
+        say_json({"store": str(store.root), "stages": [one.to_json() for one in found]})
         return
     for one in found:
-        typer.echo(_line(one))
+        say(_line(one))
     total = sum(one.size_on_disk_bytes for one in found)
-    typer.echo(f"{len(found)} stages, {total / 1e6:,.1f} MB in {store.root}")
+    say(f"{len(found)} stages, {total / 1e6:,.1f} MB in {store.root}")
 
 
 @cache_app.command(name="verify")
@@ -49,11 +49,11 @@ def verify_stages(as_json: AsJson = False) -> None:
     found = entries(store, every_byte=True)
     damaged = [one for one in found if one.damage is not None]
     if as_json:
-        typer.echo(json.dumps({"store": str(store.root), "stages": [one.to_json() for one in found]}))
+        say_json({"store": str(store.root), "stages": [one.to_json() for one in found]})
     else:
         for one in damaged:
-            typer.echo(_line(one))
-        typer.echo(f"{len(found) - len(damaged)} of {len(found)} stages are what was written")
+            say(_line(one))
+        say(f"{len(found) - len(damaged)} of {len(found)} stages are what was written")
     if damaged:
         raise UnsafeInputError(
             f"{len(damaged)} of {len(found)} stages are not what was written",
@@ -84,11 +84,11 @@ def collect(
         every_byte=verify,
     )
     if as_json:
-        typer.echo(json.dumps({"store": str(store.root), "removed": [one.to_json() for one in removed]}))
+        say_json({"store": str(store.root), "removed": [one.to_json() for one in removed]})
         return
     for one in removed:
-        typer.echo(f"{one.path}  {one.size_on_disk_bytes / 1e6:,.1f} MB  {one.why}")
-    typer.echo(f"{_total(removed) / 1e6:,.1f} MB removed from {store.root}")
+        say(f"{one.path}  {one.size_on_disk_bytes / 1e6:,.1f} MB  {one.why}")
+    say(f"{_total(removed) / 1e6:,.1f} MB removed from {store.root}")
 
 
 def _store() -> Store:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +21,7 @@ from fastwhisper_compress.cli.app import (
     app,
     setting,
 )
+from fastwhisper_compress.cli.output import say, say_json
 
 if TYPE_CHECKING:
     from fastwhisper_compress.pipeline.prepare import Request
@@ -76,10 +76,10 @@ def run(
     with console.progress() as report:
         folder, results = run_recipe(request, report)
     if as_json:
-        typer.echo(json.dumps(results.to_json(), ensure_ascii=False))
+        say_json(results.to_json())
         return
     console.show(console.results_table(results))
-    typer.echo(f"\n{results.verdict}\n\nartifact and report: {folder}/report.html")
+    say(f"\n{results.verdict}\n\nartifact and report: {folder}/report.html")
 
 
 def _explain(request: Request, *, as_json: bool) -> None:
@@ -89,11 +89,11 @@ def _explain(request: Request, *, as_json: bool) -> None:
     with console.progress() as report:
         stages = explain_run(request, report)
     if as_json:
-        typer.echo(json.dumps([one.to_json() for one in stages], ensure_ascii=False))
+        say_json([one.to_json() for one in stages])
         return
     for one in stages:
         state = "is there" if one.cached else f"to be made: {one.why}"
-        typer.echo(f"{one.side}: {one.kind} {(one.name or '')[:8]}".rstrip() + f": {state}")
+        say(f"{one.side}: {one.kind} {(one.name or '')[:8]}".rstrip() + f": {state}")
 
 
 @app.command(name="eval")
@@ -146,24 +146,22 @@ def evaluate(
         **found.to_json(),
     }
     if as_json:
-        typer.echo(json.dumps(parts, ensure_ascii=False))
+        say_json(parts)
         return
     figures, memory = parts["eval"], parts["memory"]
-    typer.echo(
+    say(
         f"{figures['metric'].upper()} {figures['wer']:.2%} on {figures['n_utterances']} utterances of {loaded.name}"
         f"{' (synthetic speech)' if loaded.synthetic else ''}{f' (--limit {limit}: not comparable)' if limit else ''}\n"
         f"speed {figures['rtfx']:.1f} x real time, load {figures['load_s']:.2f} s, "
         f"peak RSS {memory['peak_rss_bytes'] / 1e6:.1f} MB, {figures['threads']} threads"
     )
     if figures["recordings"]:
-        typer.echo("\n".join(console.recordings_lines(figures["recordings"], figures["metric"])))
-    typer.echo("\n".join(console.memory_lines(memory["trace"])))
+        say("\n".join(console.recordings_lines(figures["recordings"], figures["metric"])))
+    say("\n".join(console.memory_lines(memory["trace"])))
     if figures["resumed_rows"]:
-        typer.echo(
-            f"memory is that after the first {figures['resumed_rows']} utterances, where it was resumed", err=True
-        )
+        say(f"memory is that after the first {figures['resumed_rows']} utterances, where it was resumed", err=True)
     for failure in figures["failed"]:
-        typer.echo(f"failed: {failure['id']}: {failure['error']}", err=True)
+        say(f"failed: {failure['id']}: {failure['error']}", err=True)
 
 
 @app.command()
@@ -197,15 +195,15 @@ def margin(
         trials = try_margins(artifact, loaded, seconds, lambda n, of: report("try margins", n, of), threads=threads)
     best = best_margin(trials)
     if as_json:
-        typer.echo(json.dumps({"trials": [asdict(one) for one in trials], "elastic_margin_s": best}))
+        say_json({"trials": [asdict(one) for one in trials], "elastic_margin_s": best})
         return
-    typer.echo("margin  differs from full window     WER  redone    RTFx")
+    say("margin  differs from full window     WER  redone    RTFx")
     for one in trials:
         name = "full" if one.margin_s is None else f"{one.margin_s:g} s"
         errors = "" if one.wer is None else f"{one.wer:.2%}"
-        typer.echo(f"{name:>6}  {one.difference:24.2%}  {errors:>6}  {one.redone:6}  {one.rtfx:6.1f}")
+        say(f"{name:>6}  {one.difference:24.2%}  {errors:>6}  {one.redone:6}  {one.rtfx:6.1f}")
     none = "no margin is both near the full window and faster: keep encoder_context: full"
-    typer.echo(f"\n{none if best is None else f'elastic_margin_s: {best:g}'}")
+    say(f"\n{none if best is None else f'elastic_margin_s: {best:g}'}")
 
 
 @app.command()
@@ -218,4 +216,7 @@ def compare(
     from fastwhisper_compress.report.compare import compare as compare_runs
 
     found = compare_runs(runs, out)
-    typer.echo(json.dumps(found, ensure_ascii=False) if as_json else f"{out}/report.html")
+    if as_json:
+        say_json(found)
+        return
+    say(f"{out}/report.html")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +15,7 @@ from fastwhisper_compress.cli.app import (
     app,
     setting,
 )
+from fastwhisper_compress.cli.output import say_json
 
 if TYPE_CHECKING:
     from fastwhisper_compress.memory.device import Kind
@@ -51,7 +51,7 @@ def plan(
         Question(target, tuple(overrides), kind, device, batch, audio_s, beam, tokens, train, backend.value)
     )
     if as_json:
-        typer.echo(json.dumps(found.to_json(), ensure_ascii=False))
+        say_json(found.to_json())
         return
     show_plan(found)
 
@@ -65,6 +65,6 @@ def list_devices(as_json: AsJson = False) -> None:
 
     found = [*devices().values(), *this_machine()]
     if as_json:
-        typer.echo(json.dumps([one.model_dump(mode="json") for one in found], ensure_ascii=False))
+        say_json([one.model_dump(mode="json") for one in found])
         return
     show_devices(found)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
+from fastwhisper_compress.cli.output import say, say_json
 
 if TYPE_CHECKING:
     from fastwhisper_compress.pipeline.stream import StreamJob
@@ -33,12 +32,12 @@ def stream_text(job: StreamJob, name: str, *, rate: int | None, as_json: bool) -
         begun = False  # whether something stands in this line
         for one in stream_transcription(job, source):
             if as_json:
-                typer.echo(json.dumps(_row(one), ensure_ascii=False))
+                say_json(_row(one))
                 continue
-            typer.echo(one.text if begun else one.text.lstrip(), nl=False)
+            say(one.text if begun else one.text.lstrip(), nl=False)
             begun = begun or bool(one.text)
             if begun and one.ends:
-                typer.echo()
+                say()
                 begun = False
 
 

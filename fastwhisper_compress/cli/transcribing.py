@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastwhisper_compress.cli.app import AsJson, Backend, BatchSize, OwnBackend, OwnProvider, Threads, app
+from fastwhisper_compress.cli.output import say, say_json
 from fastwhisper_compress.cli.stream import stream_text
 from fastwhisper_compress.errors import FastWhisperError, UsageError
 from fastwhisper_compress.transcription.kinds import Format
@@ -130,26 +130,26 @@ def transcribe(
     rows: list[dict[str, Any]] = []
     failures: list[FastWhisperError] = []
     with _bar() as heard:
-        tell = Tell(lambda sentence: typer.echo(sentence, err=True), heard)
+        tell = Tell(lambda sentence: say(sentence, err=True), heard)
         for file, found in transcribe_files(job, tell, trace=trace):
             if isinstance(found, FastWhisperError):
                 failures.append(found)
-                typer.echo(f"error: {found}", err=True)
+                say(f"error: {found}", err=True)
                 continue
             _tell_gaps(found)
             if as_json:
                 rows.append(recording_to_json(found))
             elif job.outputs is not None:
-                typer.echo("\n".join(map(str, job.outputs.paths(file))))
+                say("\n".join(map(str, job.outputs.paths(file))))
             elif len(files) > 1:
-                typer.echo(f"{file}: {found.text}")
+                say(f"{file}: {found.text}")
             else:
-                typer.echo(written(found, kinds[0], screen), nl=False)
+                say(written(found, kinds[0], screen), nl=False)
     traced = trace.finish() if trace else None
     if as_json:
-        typer.echo(json.dumps({"files": rows, "memory": traced} if traced else rows, ensure_ascii=False))
+        say_json({"files": rows, "memory": traced} if traced else rows)
     elif traced:
-        typer.echo("\n".join(console.memory_lines(traced)), err=True)
+        say("\n".join(console.memory_lines(traced)), err=True)
     if failures:
         raise typer.Exit(failures[0].exit_code)
 
@@ -185,9 +185,7 @@ def _usual_times(kinds: Sequence[str], *, as_json: bool) -> Timestamps:
 
 def _tell_gaps(recording: Recording) -> None:
     for gap in recording.gaps:
-        typer.echo(
-            f"{recording.file}: {gap.start_s:.2f} to {gap.end_s:.2f} s could not be decoded: {gap.reason}", err=True
-        )
+        say(f"{recording.file}: {gap.start_s:.2f} to {gap.end_s:.2f} s could not be decoded: {gap.reason}", err=True)
 
 
 @contextmanager

@@ -78,6 +78,7 @@ def measure(
     Raises:
         SuiteError: No reference word is left after normalisation, so there is no error rate.
         AudioError: Not one clip could be transcribed.
+        ResourceError: An audio file could not be read, or is no longer what it was.
         OutOfMemoryError: There was not enough memory for one clip at a time.
         ResourceError: The process was killed.
         FastWhisperError: Whatever the process raised, with its own class and exit code.
@@ -100,7 +101,8 @@ def measure(
         "batch_size": batch_size,
         "offload": offload,
         "utterances": [
-            {"id": one.id, "audio": str(one.audio.resolve()), "language": one.language} for one in suite.utterances
+            {"id": one.id, "audio": str(one.audio.resolve()), "sha256": digest, "language": one.language}
+            for one, digest in zip(suite.utterances, suite.audio_digests, strict=True)
         ],
     }
     spec_path = rows_path.with_suffix(".spec.json")

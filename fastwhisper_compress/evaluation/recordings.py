@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastwhisper_compress.errors import AudioError, FastWhisperError
+from fastwhisper_compress.errors import AudioError, FastWhisperError, ResourceError
+from fastwhisper_compress.evaluation.intact import check_intact
 from fastwhisper_compress.evaluation.runner import failed_row
 from fastwhisper_compress.runtime.options import Options
 from fastwhisper_compress.transcription.packed import transcribe_packed
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def hear_recordings(
     model: Listener,
-    utterances: Sequence[Mapping[str, str]],
+    utterances: Sequence[Mapping[str, Any]],
     *,
     words: bool,
     batch_size: int,
@@ -41,7 +42,7 @@ def hear_recordings(
 
     Args:
         model: The loaded artifact.
-        utterances: ``id``, ``audio`` and ``language`` of each.
+        utterances: ``id``, ``audio``, ``sha256`` and ``language`` of each.
         words: Whether to time words.
         batch_size: How many windows to transcribe together.
         on_shrink: Told when memory ran out and with how many windows it goes on.
@@ -49,11 +50,15 @@ def hear_recordings(
 
     Yields:
         A row for each; one with an error for audio that cannot be decoded.
+
+    Raises:
+        ResourceError: A file cannot be read, is no longer what it was, or was read differently the second time.
     """
     detector = SpeechDetector()
     for one in utterances:
         options = Options(language=one["language"], words=words)
         file = Path(one["audio"])
+        check_intact(file, one["sha256"])  # a gap is damage in the file then, and not a disk that fails
         try:
             if warm_up:
                 _warm_up(model, file, options, detector)
@@ -61,8 +66,12 @@ def hear_recordings(
             start = time.perf_counter()
             heard = _hear(model, file, options, batch_size, detector, on_shrink)
             wall_s = time.perf_counter() - start
-            yield _row(one["id"], heard, wall_s, _windows(file, detector))
+            windows, gaps = _windows(file, detector)
+            if gaps != heard.gaps:
+                raise ResourceError("was not read twice alike", place=str(file), remedy="check the disk, and run again")
+            yield _row(one["id"], heard, wall_s, windows)
         except AudioError as error:
+            check_intact(file, one["sha256"])
             yield failed_row(one["id"], error.message)
 
 
@@ -92,10 +101,15 @@ def _warm_up(model: Listener, file: Path, options: Options, detector: SpeechDete
     detector.finish()
 
 
-def _windows(file: Path, detector: SpeechDetector) -> list[list[tuple[float, float]]]:
-    """Find the pieces of every window once more: they depend on the file alone, and packed form keeps them to itself."""
-    found = (one.window for one in read_windows(file, detector) if isinstance(one, Stretch))
-    return [[(piece.start_s, piece.end_s) for piece in window.pieces] for window in found]
+def _windows(file: Path, detector: SpeechDetector) -> tuple[list[list[tuple[float, float]]], tuple[Gap, ...]]:
+    """Find the pieces of every window, and the gaps, once more.
+
+    They depend on the file alone, and packed form keeps the pieces to itself.
+    """
+    found = list(read_windows(file, detector))
+    windows = [one.window for one in found if isinstance(one, Stretch)]
+    pieces = [[(piece.start_s, piece.end_s) for piece in window.pieces] for window in windows]
+    return pieces, joined(gap for one in found for gap in one.gaps)
 
 
 def _row(name: str, heard: Recording, wall_s: float, windows: list[list[tuple[float, float]]]) -> dict[str, Any]:

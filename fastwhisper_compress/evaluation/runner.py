@@ -5,7 +5,7 @@ transcribing does not need (no torch, no jiwer, no scipy).
 
 ``python -m fastwhisper_compress.evaluation.runner SPEC.json``, where the spec holds ``artifact``, ``rows_path``,
 ``threads``, ``provider``, ``backend``, ``batch_size``, ``offload`` (null: what the artifact says) and ``utterances`` (each
-with ``id``, ``audio``, ``language``). Rows are appended to ``rows_path`` and flushed one by one; ids already there are
+with ``id``, ``audio``, its ``sha256`` and ``language``). Rows are appended to ``rows_path`` and flushed one by one; ids already there are
 skipped, so an interrupted run goes on where it stopped. Clips of at most 30 s go to the model as they are, recordings that
 last longer in windows (``recordings``). ``load_s`` is opening the artifact, imports not included; the first clip is transcribed once untimed before the
 rest. Standard output carries one JSON object per line:
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastwhisper_compress.errors import AudioError, AudioTooLongError, FastWhisperError
+from fastwhisper_compress.evaluation.intact import check_intact
 from fastwhisper_compress.evaluation.memory_probe import VideoMemory, resident_bytes
 from fastwhisper_compress.evaluation.memory_trace import MemoryTrace
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 SAMPLE_RATE_HZ = 16_000
 
 Emit = Callable[[Mapping[str, Any]], None]
-Recordings = Callable[[Sequence[Mapping[str, str]]], Iterator[Mapping[str, Any]]]
+Recordings = Callable[[Sequence[Mapping[str, Any]]], Iterator[Mapping[str, Any]]]
 """Hears recordings of any length, and gives a row for each."""
 
 
@@ -88,7 +89,7 @@ def finished_rows(path: Path) -> list[dict[str, Any]]:
 def transcribe_suite(
     transcriber: Model[Transcript],
     read_audio: Callable[[Path], Samples],
-    utterances: Sequence[Mapping[str, str]],
+    utterances: Sequence[Mapping[str, Any]],
     rows_path: Path,
     *,
     batch_size: int = 1,
@@ -98,13 +99,13 @@ def transcribe_suite(
 ) -> int:
     """Transcribe what is not yet in ``rows_path``: the clips, and then the recordings.
 
-    Audio that cannot be decoded becomes a row with an error. Only computing is timed: features and decoding, not reading
+    Audio that cannot be decoded becomes a row with an error, unless it is the reading that fails: that may pass. Only computing is timed: features and decoding, not reading
     the file.
 
     Args:
         transcriber: The loaded artifact.
         read_audio: Reads a file into 16 kHz mono samples.
-        utterances: ``id``, ``audio`` and ``language`` of each.
+        utterances: ``id``, ``audio``, ``sha256`` and ``language`` of each.
         rows_path: JSONL file to append to.
         batch_size: How many clips to transcribe together.
         recordings: Hears what ``read_audio`` finds too long.
@@ -113,6 +114,9 @@ def transcribe_suite(
 
     Returns:
         How many rows were there already.
+
+    Raises:
+        ResourceError: A file cannot be read, or is no longer what it was.
     """
     from fastwhisper_compress.runtime.batching import transcribe_all
 
@@ -121,7 +125,7 @@ def transcribe_suite(
     _warm_up(transcriber, read_audio, utterances)
     left = [one for one in utterances if one["id"] not in done]
     clips = (_clip(read_audio, one) for one in left)
-    longer: list[Mapping[str, str]] = []
+    longer: list[Mapping[str, Any]] = []
     with rows_path.open("a", encoding="utf-8", errors="backslashreplace") as file:
 
         def write(row: Mapping[str, Any]) -> None:
@@ -193,7 +197,7 @@ def _measure(spec: Mapping[str, Any], emit: Emit) -> None:
         recoveries.append([before, after])
         emit({"event": "recovery", "from": before, "to": after})
 
-    def recordings(longer: Sequence[Mapping[str, str]]) -> Iterator[Mapping[str, Any]]:
+    def recordings(longer: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         if longer:  # a suite of clips should not pay for what only recordings need
             from fastwhisper_compress.evaluation.recordings import hear_recordings
 
@@ -235,7 +239,7 @@ def _measure(spec: Mapping[str, Any], emit: Emit) -> None:
 
 
 def _warm_up(
-    transcriber: Model[Transcript], read_audio: Callable[[Path], Samples], utterances: Sequence[Mapping[str, str]]
+    transcriber: Model[Transcript], read_audio: Callable[[Path], Samples], utterances: Sequence[Mapping[str, Any]]
 ) -> None:
     """Transcribe the first usable clip, untimed: the first call pays for allocation and lazy set-up."""
     from fastwhisper_compress.runtime.options import Options
@@ -248,12 +252,20 @@ def _warm_up(
         return
 
 
-def _clip(read_audio: Callable[[Path], Samples], one: Mapping[str, str]) -> Clip | AudioError:
+def _clip(read_audio: Callable[[Path], Samples], one: Mapping[str, Any]) -> Clip | AudioError:
     from fastwhisper_compress.runtime.batching import Clip
     from fastwhisper_compress.runtime.options import Options
 
+    path, options = Path(one["audio"]), Options(language=one["language"])
+    check_intact(path, one["sha256"])  # a decoder does not tell bad bytes from bytes that it was not given
     try:
-        return Clip(read_audio(Path(one["audio"])), Options(language=one["language"]))
+        return Clip(read_audio(path), options)
+    except AudioTooLongError as error:
+        return error
+    except AudioError:
+        check_intact(path, one["sha256"])
+    try:
+        return Clip(read_audio(path), options)
     except AudioError as error:
         return error
 

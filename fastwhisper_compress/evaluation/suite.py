@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastwhisper_compress.errors import SuiteError, UsageError
 from fastwhisper_compress.evaluation.hub_dataset import HubDataset, fetch
+from fastwhisper_compress.evaluation.intact import audio_digest
 from fastwhisper_compress.evaluation.manifest import Utterance, language_code, read_manifest
 
 if TYPE_CHECKING:
@@ -70,10 +71,15 @@ class Suite:
     def digest(self) -> str:
         """sha256 over ids, references, languages, speakers and audio contents; folders and names do not matter."""
         digest = hashlib.sha256()
-        for one in self.utterances:
-            row = [one.id, one.text, one.language, one.speaker, _file_digest(one.audio)]
+        for one, content in zip(self.utterances, self.audio_digests, strict=True):
+            row = [one.id, one.text, one.language, one.speaker, content]
             digest.update(json.dumps(row).encode() + b"\n")
         return f"sha256:{digest.hexdigest()}"
+
+    @cached_property
+    def audio_digests(self) -> tuple[str | None, ...]:
+        """sha256 of each audio file; None where there is none."""
+        return tuple(audio_digest(one.audio) for one in self.utterances)
 
     @property
     def speakers(self) -> tuple[str | None, ...]:
@@ -229,11 +235,3 @@ def _check(content: Mapping[Any, Any], path: Path, places: Mapping[Any, str]) ->
 def _shown(value: object) -> str:
     """A value as text of bounded length: through aliases, a list can hold more than can be written out."""
     return repr(value)[:80] if isinstance(value, str | int | float | None) else "a list or a mapping"
-
-
-def _file_digest(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None

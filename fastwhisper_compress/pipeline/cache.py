@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fastwhisper_compress.locks import lock
 from fastwhisper_compress.pipeline.files import resources, tree
-from fastwhisper_compress.pipeline.locks import lock
 from fastwhisper_compress.pipeline.publish import discard, left_over, remove
 from fastwhisper_compress.pipeline.seal import SEAL, damage
 from fastwhisper_compress.pipeline.store import LOCKS, UNFINISHED, Store

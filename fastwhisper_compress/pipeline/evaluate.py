@@ -12,7 +12,7 @@ from fastwhisper_compress.evaluation.suite import Suite
 from fastwhisper_compress.pipeline.advice import shrunk, with_advice
 from fastwhisper_compress.pipeline.build import Report, check_files
 from fastwhisper_compress.pipeline.files import read_json, write_json
-from fastwhisper_compress.pipeline.provenance import code_digest, cpu_name, package_versions
+from fastwhisper_compress.pipeline.provenance import code_digest, cpu_name, package_versions, variables
 from fastwhisper_compress.pipeline.store import Store
 from fastwhisper_compress.resources import usable_cpus
 from fastwhisper_compress.runtime.manifest import Offload
@@ -101,6 +101,7 @@ def evaluation_spec(
         "threads": threads or len(usable_cpus()),
         "batch_size": batch_size,
         "cpu": cpu_name(),
+        "variables": variables(),
         "code": code_digest("runtime", "transcription", "evaluation"),
         "versions": package_versions(_NUMERICS),
     }

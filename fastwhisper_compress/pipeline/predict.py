@@ -29,7 +29,9 @@ def predicted(manifest: Mapping[str, Any], evaluation: Evaluation) -> dict[str, 
     window_s = MAX_AUDIO_S if margin_s is None else min(MAX_AUDIO_S, longest_s + margin_s)
     # An elastic transcript that went wrong is made again with the full window.
     window_s = MAX_AUDIO_S if any(row.redone for row in evaluation.rows) else max(window_s, 0.1)
-    tokens = max(len(row.tokens) for row in evaluation.rows) + PROMPT_TOKENS
+    # A row of a recording holds the tokens of all its windows, of which none is longer than the model can write.
+    longest = max(len(row.tokens) for row in evaluation.rows) + PROMPT_TOKENS
+    tokens = min(longest, manifest["kv_cache"]["capacity"])
     n_different = len({token for row in evaluation.rows for token in row.tokens})
     # What was measured includes the first attempt of a batch that turned out too large.
     batch = min(int(evaluation.process["batch_size"]), len(evaluation.rows))

@@ -1,8 +1,9 @@
-"""What a result depends on besides the recipe: packages, machine, providers."""
+"""What a result depends on besides the recipe: packages, machine, settings of the environment, providers."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from collections.abc import Iterable
 from importlib import metadata
@@ -24,9 +25,23 @@ _PACKAGES = [
     "jiwer",
     "numpy",
     "scipy",
+    "safetensors",
+    "silero-vad",
     "soundfile",
     "soxr",
+    "tokenizers",
+    "av",
 ]
+# Variables that libraries read before they compute: how many threads, which instructions, which memory. No paths.
+_VARIABLES = (
+    *("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OMP_DYNAMIC", "OMP_PROC_BIND", "OMP_PLACES", "OMP_WAIT_POLICY"),
+    *("GOMP_CPU_AFFINITY", "KMP_AFFINITY", "KMP_BLOCKTIME", "VECLIB_MAXIMUM_THREADS"),
+    *("OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MKL_NUM_THREADS", "MKL_DYNAMIC", "MKL_CBWR"),
+    *("MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY"),
+    *("NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"),
+    *("CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE"),
+    *("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "PYTHONMALLOC"),
+)
 
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:
@@ -64,10 +79,17 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def variables() -> dict[str, str]:
+    """Return those environment variables that change how libraries compute, as far as they are set."""
+    return {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+
+
 def environment(threads: int | None) -> dict[str, Any]:
     """Return the ``environment`` part of the results."""
     import psutil
 
+    from fastwhisper_compress.memory.processor import read_processor
+    from fastwhisper_compress.nvml import open_nvml, read_gpus
     from fastwhisper_compress.runtime.session import import_onnxruntime
 
     versions = package_versions(_PACKAGES)
@@ -78,6 +100,9 @@ def environment(threads: int | None) -> dict[str, Any]:
         "cpu": cpu_name(),
         "cores": len(usable_cpus()),
         "threads": threads or len(usable_cpus()),
+        "isa": read_processor().isa or [],
+        "gpus": [gpu.name for gpu in read_gpus(open_nvml())],
+        "variables": variables(),
         "memory_bytes": psutil.virtual_memory().total,
         "versions": versions,
         "providers": import_onnxruntime().get_available_providers(),

@@ -1,11 +1,16 @@
 """Folders that appear whole or not at all: made under a name of their own, flushed, and moved by one rename.
 
+One that is there already changes places with the new one in one step. Where the system or the file system cannot do that
+(anything but Linux, and some network file systems) it takes two, and a log warning says so: a process killed between them
+leaves nothing in place until the next call, which brings the old one back.
+
 A process that is killed leaves its draft behind. Drafts are locked by who is at work on them, so that what is unlocked
 can be told to be left over.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import tempfile
@@ -14,20 +19,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
+from fastwhisper_compress.locks import Lock, lock
+from fastwhisper_compress.pipeline.exchange import exchange
 from fastwhisper_compress.pipeline.files import sync, sync_tree
-from fastwhisper_compress.pipeline.locks import Lock, lock
 
 _Role = Literal["draft", "old"]
 _LEFT_OVER = re.compile(r"\.(?P<name>.+)\.(?P<role>draft|old)-[a-z0-9_]{8}")
 _INSIDE_OLD = "old"
+_LOG = logging.getLogger(__name__)
 
 
 @contextmanager
 def publishing(final: Path) -> Iterator[Path]:
     """Give a new folder beside ``final``; afterwards move it there, if nothing was raised.
 
-    What stood at ``final`` before stays until that moment, and comes back if the move fails, or at the next call if the
-    process was killed in it. Where ``final`` is a symbolic link, the folder it points to is replaced.
+    What stood at ``final`` before stays until that moment, and stays if the move fails. Where ``final`` is a symbolic link, the folder it points to is replaced.
     """
     final = final.resolve()
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +104,12 @@ def _new(final: Path, role: _Role) -> tuple[Path, Lock]:
 def _swap(folder: Path, final: Path) -> None:
     if not final.exists():
         folder.rename(final)
-        return
+    elif not exchange(folder, final):  # done in one step, the draft is the old one, and removed as drafts are
+        _LOG.warning("%s is replaced in two steps: its file system cannot do it in one", final)
+        _swap_in_two_steps(folder, final)
+
+
+def _swap_in_two_steps(folder: Path, final: Path) -> None:
     with _beside(final, "old") as place:
         try:
             final.rename(place / _INSIDE_OLD)

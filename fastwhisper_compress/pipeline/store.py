@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from fastwhisper_compress.errors import ResourceError
+from fastwhisper_compress.locks import Lock, lock
 from fastwhisper_compress.pipeline.files import resources, sync, sync_tree
-from fastwhisper_compress.pipeline.locks import Lock, lock
 from fastwhisper_compress.pipeline.publish import draft, remove
 from fastwhisper_compress.pipeline.seal import SEAL, damage, key, seal
 

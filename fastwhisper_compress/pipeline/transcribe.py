@@ -100,6 +100,7 @@ def transcribe_files(
     """
     if job.outputs is not None:
         job.outputs.check(job.files)
+        job.outputs.sweep(job.files)
     manifest = read_manifest(job.artifact, job.provider)
     facts = _facts(job)
     batch_size = _settled(job, manifest, tell)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastwhisper_compress.errors import OutputError
+from fastwhisper_compress.files import sweep
 from fastwhisper_compress.transcription.cues import Screen
 from fastwhisper_compress.transcription.formats import write_recording
 from fastwhisper_compress.transcription.kinds import Format
@@ -48,6 +49,10 @@ class Outputs:
         for path in [*(path for file in files for path in self.paths(file)), self.journal(files)]:
             if path.resolve() in recordings:
                 raise OutputError("would be replaced by a transcript", place=str(path), remedy="name another --out")
+
+    def sweep(self, files: Sequence[Path]) -> None:
+        """Remove what a killed process has left of writing the same transcripts."""
+        sweep(path for file in files for path in self.paths(file))
 
     def paths(self, file: Path) -> list[Path]:
         """Return where the transcripts of a recording are written."""

@@ -308,8 +308,12 @@ class Recipe(_Model):
 
     @cached_property
     def digest(self) -> str:
-        """Identity of what was asked for: comments, key order and spelled-out defaults make no difference."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """Identity of what was asked for: comments, key order and spelled-out defaults make no difference.
+
+        Model and speech have digests of their own, by what is in them: where they lie on a machine tells nothing.
+        """
+        asked = self.model_dump(mode="json", exclude={"model", "suite", "calibration"})
+        text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastwhisper_compress.errors import OutputError, UsageError
-from fastwhisper_compress.files import write_text
+from fastwhisper_compress.files import sweep, write_text
 from fastwhisper_compress.report.format import count
 from fastwhisper_compress.report.model import RESULTS_FILE, Results
 from fastwhisper_compress.report.pareto import AXES, pareto_front
@@ -58,14 +58,17 @@ def compare(paths: Sequence[Path], out: Path) -> dict[str, Any]:
         OutputError: ``out`` holds something else.
     """
     runs = load_runs(paths)
+    files = [out / name for name in (COMPARE_FILE, "report.md", "report.html")]
+    sweep(files)
     check_output(out)
     data = comparison(runs)
     from fastwhisper_compress.report.compare_pages import build_view, compare_html, compare_markdown
 
     view = build_view(data)
-    write_text(out / "report.md", compare_markdown(view))
-    write_text(out / "report.html", compare_html(view, data))
-    write_text(out / COMPARE_FILE, json.dumps(data, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    # By the first the folder is known to be ours, should the others be cut off.
+    figures = json.dumps(data, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    for file, text in zip(files, (figures, compare_markdown(view), compare_html(view, data)), strict=True):
+        write_text(file, text)
     return data
 
 

@@ -297,6 +297,11 @@ class Environment(Record):
     memory_bytes: NonNegativeInt
     versions: dict[str, str | None]
     providers: tuple[str, ...]
+    isa: tuple[str, ...] = ()  # vector extensions, by which kernels are chosen
+    gpus: tuple[str, ...] = ()
+    variables: dict[str, str] = Field(
+        default_factory=dict
+    )  # of those that libraries read before they compute, the ones that were set
 
 
 class Results(Record):

@@ -12,6 +12,8 @@ import unicodedata
 
 from markupsafe import Markup
 
+from fastwhisper_compress.harmless import shown
+
 # C0, C1, soft hyphen, Arabic letter mark, zero-width and bidi controls, line separators, BOM, fillers, surrogates, tag characters
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
@@ -47,7 +49,7 @@ def neutralise(text: str) -> str:
 
     def visible(match: re.Match[str]) -> str:
         char = match.group()
-        return " " if char in "\t\n\r\x0b\x0c\x85\u2028\u2029" else f"⟨U+{ord(char):04X}⟩"
+        return " " if char in "\t\n\r\x0b\x0c\x85\u2028\u2029" else shown(char)
 
     return _STACKED.sub(r"\1", _UNSAFE.sub(visible, text))
 

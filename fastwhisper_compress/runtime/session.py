@@ -166,6 +166,7 @@ def import_onnxruntime() -> ort:
         raise BackendError(
             "ONNX Runtime is not installed", remedy="pip install 'fastwhisper-compress[cpu]' (or [gpu])"
         ) from error
+    onnxruntime.disable_telemetry_events()  # of Windows builds; the others have none
     return onnxruntime
 
 

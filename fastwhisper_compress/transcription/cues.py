@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from fastwhisper_compress.harmless import harmless
 from fastwhisper_compress.runtime.transcript import Segment
 
 
@@ -64,4 +65,4 @@ def _pieces(segments: Iterable[Segment], screen: Screen) -> Iterator[tuple[float
 
 
 def _wrapped(text: str, screen: Screen) -> list[str]:
-    return textwrap.wrap(" ".join(text.split()), screen.line_characters, break_on_hyphens=False)
+    return textwrap.wrap(harmless(" ".join(text.split())), screen.line_characters, break_on_hyphens=False)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from fastwhisper_compress.files import write_text
+from fastwhisper_compress.harmless import harmless, harmless_json
 from fastwhisper_compress.runtime.transcript import Segment
 from fastwhisper_compress.transcription.cues import Cue, Screen, cues
 from fastwhisper_compress.transcription.kinds import Format
@@ -17,10 +17,14 @@ from fastwhisper_compress.transcription.recording import Recording, gap_to_json,
 
 SCHEMA_VERSION = 1  # of the JSON
 _ARROW = re.compile("-{2,}>")
+_TAG = re.compile(r"<(?=[A-Za-z/!?])|\{(?=\\)")
 
 
 def written(recording: Recording, kind: Format, screen: Screen) -> str:
     """Return a transcript as the content of a file.
+
+    What a model writes is not to be trusted: in text, control characters and those that set a direction are replaced by
+    marks; in ``json`` they are escaped.
 
     ``txt`` has a line for each segment. ``srt`` and ``vtt`` break long segments for the screen. ``tsv`` has a header and
     the columns start and end, in milliseconds, and text. ``json`` is what :func:`recording_to_json` returns.
@@ -75,12 +79,16 @@ def _txt(recording: Recording, _: Screen) -> str:
 
 
 def _srt(recording: Recording, screen: Screen) -> str:
-    # A line of text that holds an arrow would pass for the times of a cue, and the format knows no escape.
     blocks = (
-        f"{number}\n{_times(cue, ',')}\n" + "".join(f"{_ARROW.sub('->', line)}\n" for line in cue.lines)
+        f"{number}\n{_times(cue, ',')}\n" + "".join(f"{_no_markup(line)}\n" for line in cue.lines)
         for number, cue in enumerate(cues(recording.segments, screen), 1)
     )
     return "\n".join(blocks)
+
+
+def _no_markup(line: str) -> str:
+    """Break what would pass for the times of a cue, for a tag or for a player's command: the format knows no escape."""
+    return _TAG.sub(r"\g<0> ", _ARROW.sub("->", line))
 
 
 def _vtt(recording: Recording, screen: Screen) -> str:
@@ -101,7 +109,7 @@ def _tsv(recording: Recording, _: Screen) -> str:
 
 
 def _json(recording: Recording, _: Screen) -> str:
-    return json.dumps(recording_to_json(recording), indent=1, ensure_ascii=False) + "\n"
+    return harmless_json(recording_to_json(recording), indent=1) + "\n"
 
 
 _WRITERS: Mapping[Format, Callable[[Recording, Screen], str]] = {
@@ -114,7 +122,7 @@ _WRITERS: Mapping[Format, Callable[[Recording, Screen], str]] = {
 
 
 def _one_line(segment: Segment) -> str:
-    return " ".join(segment.text.split())
+    return harmless(" ".join(segment.text.split()))
 
 
 def _times(cue: Cue, point: str) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fastwhisper_compress.errors import AudioError, OutOfMemoryError
+from fastwhisper_compress.evaluation.intact import audio_digest
 from fastwhisper_compress.evaluation.recordings import hear_recordings
 from fastwhisper_compress.evaluation.timeline import Timeline
 from fastwhisper_compress.runtime.transcript import Segment, Transcript, Word
@@ -47,7 +48,10 @@ class FakeModel:
 
 
 def hear(model, *files, words=True, warm_up=False):
-    utterances = [{"id": f"r{i}", "audio": str(file), "language": "en"} for i, file in enumerate(files)]
+    utterances = [
+        {"id": f"r{i}", "audio": str(file), "sha256": audio_digest(file), "language": "en"}
+        for i, file in enumerate(files)
+    ]
     return list(
         hear_recordings(
             model, utterances, words=words, batch_size=2, on_shrink=lambda _before, _after: None, warm_up=warm_up

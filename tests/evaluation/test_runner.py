@@ -12,7 +12,7 @@ from fastwhisper_compress.errors import ArtifactError, AudioError, AudioTooLongE
 from fastwhisper_compress.evaluation import runner
 from fastwhisper_compress.evaluation.runner import finished_rows, transcribe_suite
 
-UTTERANCES = [{"id": f"u{i}", "audio": f"{i}.wav", "language": "de"} for i in range(4)]
+UTTERANCES = [{"id": f"u{i}", "audio": f"{i}.wav", "sha256": None, "language": "de"} for i in range(4)]
 
 
 class FakeModel:
@@ -91,7 +91,7 @@ def test_broken_audio_is_a_row_with_its_error(tmp_path):
 
 
 def test_recordings_come_after_the_clips(tmp_path):
-    mixed = [{"id": "r0", "audio": "10.wav", "language": "de"}, *UTTERANCES[:2]]
+    mixed = [{"id": "r0", "audio": "10.wav", "sha256": None, "language": "de"}, *UTTERANCES[:2]]
     model = FakeModel()
     resumed, done, rows = run(model, tmp_path / "rows.jsonl", mixed)
     assert (resumed, done) == (0, [1, 2, 3])

@@ -10,9 +10,9 @@ import time
 import pytest
 
 from fastwhisper_compress.errors import ResourceError
+from fastwhisper_compress.locks import lock
 from fastwhisper_compress.pipeline.cache import clean, entries
 from fastwhisper_compress.pipeline.files import read_json, write_json
-from fastwhisper_compress.pipeline.locks import lock
 from fastwhisper_compress.pipeline.publish import draft, publishing
 from fastwhisper_compress.pipeline.store import Store
 
@@ -206,7 +206,7 @@ def test_who_waits_for_a_lock_gets_the_file_that_is_there(tmp_path):
     first = lock(path, create=True)
     code = f"""
 from pathlib import Path
-from fastwhisper_compress.pipeline.locks import lock
+from fastwhisper_compress.locks import lock
 path = Path({str(path)!r})
 held = lock(path, create=True)
 print(path.exists(), held.ours)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastwhisper_compress.pipeline.locks import lock
+from fastwhisper_compress.locks import lock
 from fastwhisper_compress.pipeline.publish import discard, draft, left_over, publishing, remove
 
 

@@ -195,6 +195,7 @@ def test_the_digest_depends_on_meaning_alone(write):
     same = MIXED.replace("passes:", "seed: 0  # the default\npasses:").replace("threads: 2\n", "") + "threads: 0x2\n"
     assert load_recipe(write(same)).recipe.digest == digest
     assert digest.startswith("sha256:")
+    assert load_recipe(write(MIXED), ["model=elsewhere/model", "suite=mine.jsonl"]).recipe.digest == digest
     for old, new in (("bits: 4", "bits: 8"), ("conv*", "conv1"), ("0.9", "0.8"), ("- pass: fuse\n", "[]\n")):
         changed = MIXED.replace(old, new) if new != "[]\n" else MIXED.replace("  - pass: fuse\n", "")
         assert load_recipe(write(changed)).recipe.digest != digest

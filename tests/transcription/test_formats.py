@@ -28,7 +28,7 @@ RECORDING = Recording("talk.flac", "en", 3662.5, SEGMENTS, (Gap(2, 2.5, "torn"),
 GOLDEN = {
     Format.TXT: "Tom & <Jerry>\ngo --> there, then back\n",
     Format.SRT: (
-        "1\n00:00:00,000 --> 00:00:01,500\nTom & <Jerry>\n\n2\n00:00:01,500 --> 01:01:01,000\ngo -> there, then back\n"
+        "1\n00:00:00,000 --> 00:00:01,500\nTom & < Jerry>\n\n2\n00:00:01,500 --> 01:01:01,000\ngo -> there, then back\n"
     ),
     Format.VTT: (
         "WEBVTT\n\n00:00:00.000 --> 00:00:01.500\nTom &amp; &lt;Jerry&gt;\n\n"

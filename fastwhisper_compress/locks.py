@@ -43,7 +43,8 @@ def lock(path: Path, *, shared: bool = False, wait: bool = True, create: bool = 
         OSError: It cannot be opened.
     """
     flags = os.O_CREAT | os.O_RDWR if create else os.O_RDONLY
-    if sys.platform == "win32" and path.is_dir():  # which cannot be opened there
+    if sys.platform == "win32":  # where a folder cannot be opened, and a file that is open not be moved
+        path.touch() if create else path.stat()
         return Lock(os.open(os.devnull, os.O_RDONLY), None)
     while True:
         descriptor = os.open(path, flags, 0o644)

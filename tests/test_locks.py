@@ -10,7 +10,7 @@ import pytest
 
 fcntl = pytest.importorskip("fcntl")
 
-from fastwhisper_compress.pipeline.locks import lock  # noqa: E402 - not where there are no locks
+from fastwhisper_compress.locks import lock  # noqa: E402 - not where there are no locks
 
 
 @pytest.fixture
