@@ -1,0 +1,69 @@
+"""Short audio files of every kind that is read, to be damaged by ``fuzz_cases.audio``."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+
+import numpy as np
+
+_RATE = 16_000
+_SECONDS = 0.5
+_FILES = {  # suffix and what libsndfile calls it
+    "wav": (".wav", {"format": "WAV", "subtype": "PCM_16"}),
+    "wav, float": (".wav", {"format": "WAV", "subtype": "FLOAT"}),
+    "wav, ADPCM": (".wav", {"format": "WAV", "subtype": "IMA_ADPCM"}),
+    "flac": (".flac", {"format": "FLAC"}),
+    "ogg": (".ogg", {"format": "OGG", "subtype": "VORBIS"}),
+    "opus": (".opus", {"format": "OGG", "subtype": "OPUS"}),
+    "mp3": (".mp3", {"format": "MP3"}),
+    "aiff": (".aiff", {"format": "AIFF"}),
+    "caf": (".caf", {"format": "CAF"}),
+    "au": (".au", {"format": "AU"}),
+}
+_CONTAINERS = {  # suffix, FFmpeg's names of the container and of the codec, rate
+    "m4a": (".m4a", "mp4", "aac", _RATE),
+    "aac": (".aac", "adts", "aac", _RATE),
+    "webm": (".webm", "webm", "libopus", 48_000),
+    "mkv": (".mkv", "matroska", "flac", _RATE),
+    "mov": (".mov", "mov", "pcm_s16le", _RATE),
+    "wma": (".wma", "asf", "wmav2", _RATE),
+}
+
+
+@cache
+def bases() -> dict[str, tuple[str, bytes]]:
+    """Name -> suffix and bytes; half a second of tones and noise each, most of them mono."""
+    found = {name: (suffix, _file(**options)) for name, (suffix, options) in _FILES.items()}
+    return found | {name: (row[0], _container(*row[1:])) for name, row in _CONTAINERS.items()}
+
+
+def _sound(rate: int) -> np.ndarray:
+    t = np.arange(round(_SECONDS * rate)) / rate
+    noise = np.random.default_rng(3).uniform(-0.1, 0.1, t.size)
+    return np.asarray(0.3 * np.sin(2 * np.pi * 300 * (1 + t) * t) + noise, np.float32)
+
+
+def _file(**options: str) -> bytes:
+    import soundfile
+
+    written = io.BytesIO()
+    stereo = options.get("subtype") == "FLOAT"
+    sound = _sound(_RATE)
+    soundfile.write(written, np.stack([sound, -sound], axis=1) if stereo else sound, _RATE, **options)
+    return written.getvalue()
+
+
+def _container(container: str, codec: str, rate: int) -> bytes:
+    import av
+
+    written = io.BytesIO()
+    with av.open(written, "w", format=container) as file:
+        stream = file.add_stream(codec, rate=rate)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(_sound(rate)[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = rate, 0
+        for part in av.AudioResampler(format=stream.format, layout="mono", rate=rate).resample(frame):
+            file.mux(stream.encode(part))
+        file.mux(stream.encode())
+    return written.getvalue()
