@@ -13,8 +13,7 @@ import random
 import struct
 from collections.abc import Callable
 
-from fastwhisper_compress.runtime.ogg_pages import page_checksum
-from fuzz_cases.audio_bases import bases
+from fuzz_cases.audio_bases import bases, mend_checksums
 
 _Fault = Callable[[random.Random, bytearray], None]
 
@@ -56,7 +55,7 @@ def audio_case(seed: int) -> tuple[str, bytes]:
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         rng.choice(_FAULTS)(rng, data)
     if rng.random() < 0.5:
-        _mend_checksums(data)
+        mend_checksums(data)
     if rng.random() < 0.1:
         suffix = rng.choice([one for one, _ in bases().values()])
     return suffix, bytes(data)
@@ -137,13 +136,3 @@ _FAULTS: tuple[_Fault, ...] = (
     *(_flip, _flip, _noise, _zeros, _cut_off, _leave_out, _tell_twice, _splice),
     *(_forge, _forge, _forge, _nest),
 )
-
-
-def _mend_checksums(data: bytearray) -> None:
-    at = data.find(b"OggS")
-    while at >= 0:
-        lengths = data[at + 27 : at + 27 + (data[at + 26] if at + 26 < len(data) else 0)]
-        end = at + 27 + len(lengths) + sum(lengths)
-        if end <= len(data):
-            data[at + 22 : at + 26] = page_checksum(bytes(data[at:end]))
-        at = data.find(b"OggS", at + 4)

@@ -7,6 +7,8 @@ from functools import cache
 
 import numpy as np
 
+from fastwhisper_compress.runtime.ogg_pages import page_checksum
+
 _RATE = 16_000
 _SECONDS = 0.5
 _FILES = {  # suffix and what libsndfile calls it
@@ -27,7 +29,7 @@ _CONTAINERS = {  # suffix, FFmpeg's names of the container and of the codec, rat
     "webm": (".webm", "webm", "libopus", 48_000),
     "mkv": (".mkv", "matroska", "flac", _RATE),
     "mov": (".mov", "mov", "pcm_s16le", _RATE),
-    "wma": (".wma", "asf", "wmav2", _RATE),
+    "wma": (".wma", "asf", "wmav2", 44_100),
 }
 
 
@@ -51,16 +53,39 @@ def _file(**options: str) -> bytes:
     stereo = options.get("subtype") == "FLOAT"
     sound = _sound(_RATE)
     soundfile.write(written, np.stack([sound, -sound], axis=1) if stereo else sound, _RATE, **options)
-    return written.getvalue()
+    return _repeatable(bytearray(written.getvalue()))
+
+
+def _repeatable(data: bytearray) -> bytes:
+    """Undo what libsndfile makes different each time: the numbers of Ogg streams, and when a WAV file was written."""
+    if (at := data.find(b"PEAK")) >= 0:
+        data[at + 12 : at + 16] = bytes(4)
+    at = data.find(b"OggS")
+    while at >= 0:
+        data[at + 14 : at + 18] = b"\1\0\0\0"
+        at = data.find(b"OggS", at + 4)
+    mend_checksums(data)
+    return bytes(data)
+
+
+def mend_checksums(data: bytearray) -> None:
+    """Give every page of an Ogg file the checksum that it should have."""
+    at = data.find(b"OggS")
+    while at >= 0:
+        lengths = data[at + 27 : at + 27 + (data[at + 26] if at + 26 < len(data) else 0)]
+        end = at + 27 + len(lengths) + sum(lengths)
+        if end <= len(data):
+            data[at + 22 : at + 26] = page_checksum(bytes(data[at:end]))
+        at = data.find(b"OggS", at + 4)
 
 
 def _container(container: str, codec: str, rate: int) -> bytes:
     import av
 
     written = io.BytesIO()
-    with av.open(written, "w", format=container) as file:
+    with av.open(written, "w", format=container, options={"fflags": "bitexact"}) as file:
         stream = file.add_stream(codec, rate=rate)
-        stream.layout = "mono"
+        stream.layout, stream.bit_rate = "mono", 64_000
         frame = av.AudioFrame.from_ndarray(_sound(rate)[None], format="fltp", layout="mono")
         frame.sample_rate, frame.pts = rate, 0
         for part in av.AudioResampler(format=stream.format, layout="mono", rate=rate).resample(frame):
