@@ -1,0 +1,140 @@
+"""A file that another process decodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from fastwhisper_compress.errors import AudioError, BackendError
+from fastwhisper_compress.runtime.audio_frames import End, Opened
+from fastwhisper_compress.runtime.audio_limits import computing_s
+from fastwhisper_compress.runtime.audio_pool import POOL
+from fastwhisper_compress.runtime.audio_process import DecodingProcess, DiedError
+from fastwhisper_compress.runtime.audio_source import SAMPLE_RATE, Gap, undecodable
+
+_AHEAD = 7  # blocks that are decoded before they are wanted
+_HOLES_S = (1, 4, 16)  # how far behind the place of a death to go on, when one follows another
+_MOST_DEATHS = 10  # of one recording
+_WAIT_S = 30.0  # for an answer, besides what computing it may take
+_BUSY = 10.0  # how many times longer that may take on a machine that does other things too
+
+
+class DecodedFile:
+    """A file as a :class:`Sound`. What ends its decoder in the middle becomes a gap, as damage does.
+
+    Args:
+        path: The file.
+        start_s: Where to begin.
+
+    Raises:
+        AudioError: It is not audio, or it has ended its decoder.
+        BackendError: It needs PyAV, which is not installed.
+    """
+
+    def __init__(self, path: Path, start_s: float) -> None:
+        self._path = path
+        self._start_s = start_s
+        self._limit_s = _WAIT_S + _BUSY * computing_s(path.stat().st_size, 0)
+        self._process: DecodingProcess | None = None
+        self._asked = False  # and not all is answered
+        self.duration_s: float | None = None
+        try:
+            self.duration_s = self._open(start_s)
+        except DiedError as death:
+            raise self._error(death) from None
+
+    def __iter__(self) -> Iterator[np.ndarray | Gap]:
+        samples = deaths = in_a_row = 0
+        hole = 0  # samples that are left out behind those: silence, if anything comes after it
+        reason = ""
+        while True:
+            try:
+                if self._process is None:
+                    self._open(self._start_s + (samples + hole) / SAMPLE_RATE)
+                for found in self._answers():
+                    if reason:
+                        yield self._gap(samples, samples + hole, reason)
+                        reason = ""
+                    if isinstance(found, np.ndarray):
+                        yield from _silence(hole)
+                        samples, hole, in_a_row = samples + hole + len(found), 0, 0
+                    yield found
+            except (DiedError, AudioError) as death:
+                self.close()
+                if not samples and not self._start_s:
+                    raise self._error(death) from None
+                reason = self._error(death).message
+            if self._process is not None or in_a_row == len(_HOLES_S) or deaths == _MOST_DEATHS:
+                break
+            hole = _HOLES_S[in_a_row] * SAMPLE_RATE
+            deaths, in_a_row = deaths + 1, in_a_row + 1
+        if reason:
+            claimed = round(((self.duration_s or 0.0) - self._start_s) * SAMPLE_RATE)
+            yield self._gap(samples, max(samples + hole, claimed), reason)
+
+    def close(self) -> None:
+        """Give the process back: for others if it has nothing more to say, else to the system."""
+        process, self._process = self._process, None
+        if process is not None and self._asked:
+            process.close()
+        elif process is not None:
+            POOL.give_back(process)
+        self._asked = False
+
+    def _open(self, start_s: float) -> float | None:
+        """Have it opened, and return what it claims to last."""
+        while True:
+            process = POOL.take()
+            is_new = not process.recordings
+            process.open_file(self._path, start_s)
+            try:
+                answer = process.receive(self._limit_s)
+            except DiedError as death:
+                process.close()
+                if death.by_itself and not is_new:  # of idleness, just now
+                    continue
+                raise
+            self._process = process
+            if isinstance(answer, Opened):
+                return answer.duration_s
+            if isinstance(answer, AudioError | BackendError):
+                self.close()
+                answer.place = str(self._path)
+                raise answer
+            self._asked = True
+            self.close()
+            raise DiedError("its decoder answers what was not asked")
+
+    def _answers(self) -> Iterator[np.ndarray | Gap]:
+        process = self._process
+        if process is None:
+            return
+        self._asked = True
+        for _ in range(_AHEAD):
+            process.ask_next()
+        while not isinstance(answer := process.receive(self._limit_s), End):
+            if isinstance(answer, AudioError | BackendError):
+                self._asked = False
+                raise answer
+            if isinstance(answer, Opened):
+                raise DiedError("its decoder answers what was not asked")
+            if isinstance(answer, np.ndarray):
+                process.ask_next()
+            yield answer
+        self._asked = False
+
+    def _error(self, death: DiedError | AudioError) -> AudioError:
+        if isinstance(death, DiedError):
+            return undecodable(str(self._path), str(death))
+        death.place = str(self._path)
+        return death
+
+    def _gap(self, start: int, end: int, reason: str) -> Gap:
+        return Gap(self._start_s + start / SAMPLE_RATE, self._start_s + end / SAMPLE_RATE, reason)
+
+
+def _silence(samples: int) -> Iterator[np.ndarray]:
+    for first in range(0, samples, SAMPLE_RATE):
+        yield np.zeros(min(SAMPLE_RATE, samples - first), np.float32)
