@@ -20,6 +20,7 @@ from fastwhisper_compress.runtime.audio_frames import (
     MOST_SAMPLES,
     Answer,
     Ask,
+    Closed,
     End,
     Opened,
     Request,
@@ -65,9 +66,10 @@ class _Child:
         if request.ask is Ask.NEXT:
             self._next()
             return
-        if self._decoding is not None:
-            self._decoding.close()
-        self._decoding = None
+        if request.ask is Ask.CLOSE:
+            self._close()
+            self._send(Closed())
+            return
         budget = Budget()
         try:
             decoding = _opened(request, budget)
@@ -89,11 +91,16 @@ class _Child:
                 found = _told(error)
             self._send(found)
             if isinstance(found, End | AudioError | BackendError):
-                decoding.close()
-                self._decoding = None
+                self._close()
                 return
             if not isinstance(found, Gap):
                 return
+
+    def _close(self) -> None:
+        if self._decoding is not None:
+            self._decoding.close()
+        self._decoding = None
+        Budget()  # of what is left of the last one, waiting for more may be too much
 
     def _send(self, answer: Answer) -> None:
         left = memoryview(packed(answer))

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from fastwhisper_compress.errors import AudioError, BackendError
-from fastwhisper_compress.runtime.audio_frames import End, Opened
+from fastwhisper_compress.runtime.audio_frames import Closed, End, Opened
 from fastwhisper_compress.runtime.audio_limits import computing_s
 from fastwhisper_compress.runtime.audio_pool import POOL
 from fastwhisper_compress.runtime.audio_process import DecodingProcess, DiedError
 from fastwhisper_compress.runtime.audio_source import SAMPLE_RATE, Gap, undecodable
 
+_OUT_OF_TURN = "its decoder answers what was not asked"
 _AHEAD = 7  # blocks that are decoded before they are wanted
 _HOLES_S = (1, 4, 16)  # how far behind the place of a death to go on, when one follows another
 _MOST_DEATHS = 10  # of one recording
@@ -38,7 +39,6 @@ class DecodedFile:
         self._start_s = start_s
         self._limit_s = _WAIT_S + _BUSY * computing_s(path.stat().st_size, 0)
         self._process: DecodingProcess | None = None
-        self._asked = False  # and not all is answered
         self.duration_s: float | None = None
         try:
             self.duration_s = self._open(start_s)
@@ -75,13 +75,14 @@ class DecodedFile:
             yield self._gap(samples, max(samples + hole, claimed), reason)
 
     def close(self) -> None:
-        """Give the process back: for others if it has nothing more to say, else to the system."""
+        """Give the process back, for others if it can still be asked."""
         process, self._process = self._process, None
-        if process is not None and self._asked:
-            process.close()
-        elif process is not None:
+        if process is None:
+            return
+        if process.close_file():
             POOL.give_back(process)
-        self._asked = False
+        else:
+            process.close()
 
     def _open(self, start_s: float) -> float | None:
         """Have it opened, and return what it claims to last."""
@@ -103,27 +104,23 @@ class DecodedFile:
                 self.close()
                 answer.place = str(self._path)
                 raise answer
-            self._asked = True
             self.close()
-            raise DiedError("its decoder answers what was not asked")
+            raise DiedError(_OUT_OF_TURN)
 
     def _answers(self) -> Iterator[np.ndarray | Gap]:
         process = self._process
         if process is None:
             return
-        self._asked = True
         for _ in range(_AHEAD):
             process.ask_next()
         while not isinstance(answer := process.receive(self._limit_s), End):
             if isinstance(answer, AudioError | BackendError):
-                self._asked = False
                 raise answer
-            if isinstance(answer, Opened):
-                raise DiedError("its decoder answers what was not asked")
+            if isinstance(answer, Opened | Closed):
+                raise DiedError(_OUT_OF_TURN)
             if isinstance(answer, np.ndarray):
                 process.ask_next()
             yield answer
-        self._asked = False
 
     def _error(self, death: DiedError | AudioError) -> AudioError:
         if isinstance(death, DiedError):

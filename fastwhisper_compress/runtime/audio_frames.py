@@ -32,6 +32,7 @@ class Ask(IntEnum):
     FILE = 1  # open it
     STREAM = 2  # open what follows, to its end; nothing else can be asked any more
     NEXT = 3  # a block of the file, with the gaps before it, or the end
+    CLOSE = 4  # no more of the file
 
 
 class Tell(IntEnum):
@@ -42,6 +43,7 @@ class Tell(IntEnum):
     GAP = 3
     END = 4
     ERROR = 5
+    CLOSED = 6  # all that was asked before has been answered
 
 
 _ERRORS: dict[int, type[AudioError | BackendError]] = {1: AudioError, 2: BackendError}
@@ -86,7 +88,12 @@ class End:
     """Nothing more comes."""
 
 
-Answer = Opened | End | Gap | np.ndarray | AudioError | BackendError
+@dataclass(frozen=True)
+class Closed:
+    """Another file may be opened."""
+
+
+Answer = Opened | End | Closed | Gap | np.ndarray | AudioError | BackendError
 
 
 def read_request(read: Callable[[int], bytes]) -> Request:
@@ -107,8 +114,8 @@ def packed(answer: Answer) -> bytes:
         tell, content = Tell.GAP, _PERIOD.pack(answer.start_s, answer.end_s) + _short(answer.reason)
     elif isinstance(answer, Opened):
         tell, content = Tell.OPENED, _DURATION.pack(-1.0 if answer.duration_s is None else answer.duration_s)
-    elif isinstance(answer, End):
-        tell, content = Tell.END, b""
+    elif isinstance(answer, End | Closed):
+        tell, content = Tell.END if isinstance(answer, End) else Tell.CLOSED, b""
     else:
         code = next(code for code, kind in _ERRORS.items() if isinstance(answer, kind))
         text = _short(answer.message) + b"\0" + _short(answer.remedy or "")
@@ -168,6 +175,7 @@ _READERS: dict[int, tuple[int, int, Callable[[bytearray], Answer]]] = {
     Tell.SAMPLES: (4, 4 * MOST_SAMPLES, _samples),
     Tell.GAP: (_PERIOD.size, _PERIOD.size + _MOST_TEXT, _gap),
     Tell.END: (0, 0, lambda _: End()),
+    Tell.CLOSED: (0, 0, lambda _: Closed()),
     Tell.ERROR: (1, 2 + 2 * _MOST_TEXT, _error),
 }
 

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NOT_FINITE = "holds samples that are not finite"
-BLOCK = SAMPLE_RATE * 3 // 4  # at least; a resampler holds a little of every second back
 LIVE_BLOCK = SAMPLE_RATE // 10  # what comes through a pipe should not wait for more
+_BLOCK = SAMPLE_RATE * 3 // 4  # at least; a resampler holds a little of every second back
+_LOUDEST = 1e9  # what is stored as louder is no sound, and would be infinite when it has been added up
 
 
 class Mixed:
@@ -25,7 +26,7 @@ class Mixed:
         least: How many samples make a block.
     """
 
-    def __init__(self, source: Source, *, start_s: float = 0.0, least: int = BLOCK) -> None:
+    def __init__(self, source: Source, *, start_s: float = 0.0, least: int = _BLOCK) -> None:
         self._source = source
         self._start_s = start_s
         self._least = least
@@ -74,7 +75,7 @@ class Mixed:
             if hole is not None:
                 yield from self._silence(hole.frames)
                 hole = None
-            finite = np.isfinite(part).all(axis=1)
+            finite = (np.abs(part) < _LOUDEST).all(axis=1)
             if not finite.all():
                 yield from self._not_finite(finite)
                 part = np.where(finite[:, None], part, 0)  # noqa: PLW2901

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from fastwhisper_compress.errors import BackendError
-from fastwhisper_compress.runtime.audio_frames import Answer, Ask, FrameError, Request, read_answer
+from fastwhisper_compress.runtime.audio_frames import Answer, Ask, Closed, FrameError, Request, read_answer
 
 _MODULE = "fastwhisper_compress.runtime.audio_child"
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 # Of the environment it needs where things lie and how text is written; tokens and passwords are not for it.
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LANG", "LC_ALL")
 _PIPE_BYTES = 1 << 19  # so that several blocks lie ready; only Linux can be told
+_CLOSE_S = 0.5  # for a few blocks that are not wanted; starting another process takes as long
 _END_S = 5.0  # between its last word and its end
 
 
@@ -85,6 +86,17 @@ class DecodingProcess:
     def ask_next(self) -> None:
         """Ask for one block more."""
         self.write(Request(Ask.NEXT).packed())
+
+    def close_file(self) -> bool:
+        """Want no more of the file; tell whether another may be opened now."""
+        self.write(Request(Ask.CLOSE).packed())
+        deadline = time.monotonic() + _CLOSE_S
+        try:
+            while not isinstance(self.receive(max(0.0, deadline - time.monotonic())), Closed):
+                pass  # what was asked before
+        except DiedError:
+            return False
+        return True
 
     def write(self, content: bytes) -> bool:
         """Hand on a piece of the stream; tell whether anybody reads it."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fastwhisper_compress.errors import AudioError, BackendError
-from fastwhisper_compress.runtime.audio_frames import Answer, End, Opened
+from fastwhisper_compress.runtime.audio_frames import Answer, Closed, End, Opened
 from fastwhisper_compress.runtime.audio_pipes import Pipe
 from fastwhisper_compress.runtime.audio_process import DecodingProcess, DiedError
 from fastwhisper_compress.runtime.audio_source import Gap, undecodable
@@ -52,7 +52,7 @@ class DecodedStream:
 
     def __iter__(self) -> Iterator[np.ndarray | Gap]:
         while not isinstance(found := self._receive(), End):
-            if not isinstance(found, Opened):
+            if not isinstance(found, Opened | Closed):
                 yield found
         if self._broken is not None:
             raise AudioError(
@@ -70,7 +70,7 @@ class DecodedStream:
         self._process.close()
         os.close(self._enough)
 
-    def _receive(self) -> Opened | End | Gap | np.ndarray:
+    def _receive(self) -> Opened | End | Closed | Gap | np.ndarray:
         try:
             answer: Answer = self._process.receive(None)
         except DiedError as death:
