@@ -14,6 +14,7 @@ from fastwhisper_compress.runtime.audio_source import (
     possible_rate,
     undecodable,
 )
+from fastwhisper_compress.runtime.ogg_pages import Tear
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,6 +29,7 @@ _FORMATS = (
     *("mov", "matroska", "ogg", "wav", "w64", "flac", "mp3", "aac", "loas", "asf", "aiff", "caf", "au", "amr", "ac3"),
     *("eac3", "avi", "flv", "mpeg", "mpegts"),
 )
+_TORN = "a page is damaged or missing"
 _UNTIMED = {"aac", "mp3"}  # bare frames: times and durations are guessed from the bit rate
 
 
@@ -40,6 +42,7 @@ class Container:
         kind: What needs PyAV, for the error that it is missing.
         start_s: Where to begin.
         options: For FFmpeg.
+        tear: What is wrong with the pages of an Ogg file: FFmpeg leaves such a page out, and does not say so.
 
     Raises:
         AudioError: It is not audio, or has none.
@@ -47,7 +50,13 @@ class Container:
     """
 
     def __init__(
-        self, file: Any, place: str, kind: str, start_s: float = 0.0, options: Mapping[str, str] | None = None
+        self,
+        file: Any,
+        place: str,
+        kind: str,
+        start_s: float = 0.0,
+        options: Mapping[str, str] | None = None,
+        tear: Tear | None = None,
     ) -> None:
         try:
             import av
@@ -59,6 +68,7 @@ class Container:
                 remedy="pip install 'fastwhisper-compress[containers]', or convert the file to WAV or FLAC",
             ) from error
         self._place = place
+        self._tear = tear
         self._error = FFmpegError
         try:
             # Titles in Latin-1 are common.
@@ -115,6 +125,7 @@ class Container:
             at, samples = decoded
             ahead = 0 if at is None else at - self._at
             if ahead > _JITTER_S * self.rate:
+                damage = damage or (_TORN if self._tear else None)
                 pause = damage is None and ahead < _PAUSE_S * self.rate
                 yield Hole(ahead, None if pause else damage or NOTHING_STORED)
                 self._at += ahead
@@ -128,6 +139,8 @@ class Container:
         left = 0 if self.duration_s is None else round(self.duration_s * self.rate) - self._at
         if left > _PAUSE_S * self.rate or (damage and left > 0):
             yield Hole(left, damage or ENDS_EARLY)
+        elif self._tear is Tear.AT_END:
+            yield Hole(0, _TORN)  # nothing says how much it held
 
     def close(self) -> None:
         """Give the file back."""

@@ -12,7 +12,7 @@ from fastwhisper_compress.runtime.audio_frames import Closed, End, Opened
 from fastwhisper_compress.runtime.audio_limits import computing_s
 from fastwhisper_compress.runtime.audio_pool import POOL
 from fastwhisper_compress.runtime.audio_process import DecodingProcess, DiedError
-from fastwhisper_compress.runtime.audio_source import SAMPLE_RATE, Gap, undecodable
+from fastwhisper_compress.runtime.audio_source import SAMPLE_RATE, UNDECODABLE, Gap, undecodable
 
 _OUT_OF_TURN = "its decoder answers what was not asked"
 _AHEAD = 7  # blocks that are decoded before they are wanted
@@ -65,14 +65,14 @@ class DecodedFile:
                 self.close()
                 if not samples and not self._start_s:
                     raise self._error(death) from None
-                reason = self._error(death).message
+                reason = str(death) if isinstance(death, DiedError) else death.message.removeprefix(UNDECODABLE)
             if self._process is not None or in_a_row == len(_HOLES_S) or deaths == _MOST_DEATHS:
                 break
             hole = _HOLES_S[in_a_row] * SAMPLE_RATE
             deaths, in_a_row = deaths + 1, in_a_row + 1
         if reason:
             claimed = round(((self.duration_s or 0.0) - self._start_s) * SAMPLE_RATE)
-            yield self._gap(samples, max(samples + hole, claimed), reason)
+            yield self._gap(samples, claimed if claimed > samples else samples + hole, reason)
 
     def close(self) -> None:
         """Give the process back, for others if it can still be asked."""
@@ -92,9 +92,9 @@ class DecodedFile:
             process.open_file(self._path, start_s)
             try:
                 answer = process.receive(self._limit_s)
-            except DiedError as death:
+            except BaseException as error:
                 process.close()
-                if death.by_itself and not is_new:  # of idleness, just now
+                if isinstance(error, DiedError) and error.by_itself and not is_new:  # of idleness, just now
                     continue
                 raise
             self._process = process

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from fastwhisper_compress.runtime.audio_containers import Container
 from fastwhisper_compress.runtime.audio_files import SoundFile
 from fastwhisper_compress.runtime.audio_mixing import LIVE_BLOCK, Mixed
-from fastwhisper_compress.runtime.ogg_pages import ogg_is_torn
+from fastwhisper_compress.runtime.ogg_pages import find_tear
 
 if TYPE_CHECKING:
     from fastwhisper_compress.runtime.audio_source import Source
@@ -39,8 +39,8 @@ def decode_file(path: Path, start_s: float) -> Mixed:
     suffix = path.suffix.lower()
     if suffix in _CONTAINERS:
         source: Source = Container(str(path), str(path), f"{suffix} files", start_s)
-    elif ogg_is_torn(path):
-        source = Container(str(path), str(path), "damaged Ogg files", start_s)
+    elif tear := find_tear(path):
+        source = Container(str(path), str(path), "damaged Ogg files", start_s, tear=tear)
     else:
         source = SoundFile(path, start_s)
     return Mixed(source, start_s=start_s)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SAMPLE_RATE = 16_000  # Hz
 MOST_S = 1e6  # twelve days: a header that claims more lies
 EXPORT = "export the file again, as WAV or FLAC"
+UNDECODABLE = "cannot be decoded: "
 ENDS_EARLY = "ends before its header says"
 NOTHING_STORED = "nothing is stored for this time"
 _RATES = range(
@@ -96,7 +97,7 @@ def note(gaps: list[Gap], gap: Gap) -> None:
 
 def undecodable(place: str, reason: str) -> AudioError:
     """Reasons go into reports, so they must not hold the path."""
-    return AudioError(f"cannot be decoded: {reason}", place=place, remedy=EXPORT)
+    return AudioError(f"{UNDECODABLE}{reason}", place=place, remedy=EXPORT)
 
 
 def possible_rate(rate: int, place: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,8 +14,15 @@ _CHECKSUM = slice(22, 26)  # in the header, little-endian; counted as zeros when
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def ogg_is_torn(path: Path) -> bool:
-    """Whether a page is missing, damaged or unreadable with more to come.
+class Tear(Enum):
+    """What is wrong with the pages of a file."""
+
+    INSIDE = auto()  # one is missing, damaged or unreadable with more to come
+    AT_END = auto()  # the last one is damaged
+
+
+def find_tear(path: Path) -> Tear | None:
+    """Look for the first thing that is wrong. A file that is cut off is not torn, nor is one that is no Ogg.
 
     libsndfile skips such a place without a word, and everything behind it is early. The whole file is read for it, at
     hundreds of megabytes a second: an hour of speech is ten or twenty.
@@ -23,18 +31,18 @@ def ogg_is_torn(path: Path) -> bool:
     with path.open("rb") as file:
         while len(header := file.read(_HEADER)) == _HEADER:
             if header[:4] != b"OggS":
-                return bool(last)  # or no Ogg at all
+                return Tear.INSIDE if last else None
             lengths = file.read(header[26])
             body = file.read(sum(lengths))
             if len(body) < sum(lengths):
-                return False  # cut off
+                return None
             stream, number = header[14:18], int.from_bytes(header[18:22], "little")
             if stream in last and number != last[stream] + 1:
-                return True
+                return Tear.INSIDE
             if page_checksum(header + lengths + body) != header[_CHECKSUM]:
-                return True
+                return Tear.INSIDE if file.read(1) else Tear.AT_END
             last[stream] = number
-    return False
+    return None
 
 
 def page_checksum(page: bytes) -> bytes:

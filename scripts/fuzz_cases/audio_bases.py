@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def _container(container: str, codec: str, rate: int) -> bytes:
 
     written = io.BytesIO()
     with av.open(written, "w", format=container, options={"fflags": "bitexact"}) as file:
-        stream = file.add_stream(codec, rate=rate)
+        stream: Any = file.add_stream(codec, rate=rate)
         stream.layout, stream.bit_rate = "mono", 64_000
         frame = av.AudioFrame.from_ndarray(_sound(rate)[None], format="fltp", layout="mono")
         frame.sample_rate, frame.pts = rate, 0

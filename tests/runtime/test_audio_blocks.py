@@ -127,6 +127,36 @@ def test_a_corrupt_middle_is_a_gap_and_the_rest_is_where_it_was(tmp_path, name, 
         assert shift_s(part, original, at_s) + start_s == pytest.approx(0, abs=0.05)
 
 
+@pytest.mark.parametrize("name", ["a.ogg", "a.opus"])
+@pytest.mark.parametrize("page", ["middle", "last"])
+def test_a_single_wrong_bit_in_an_ogg_page_is_a_gap(tmp_path, name, page):
+    original = busy_sweep(20)
+    path = write(tmp_path / name, original)
+    content = bytearray(path.read_bytes())
+    pages = [at for at in range(len(content)) if content[at : at + 4] == b"OggS"]
+    at = pages[-1 if page == "last" else len(pages) // 2]
+    content[at + 27 + content[at + 26] + 20] ^= 0x10
+    path.write_bytes(content)
+    samples, blocks = heard(path)
+    (gap,) = blocks.gaps
+    assert "page" in gap.reason
+    assert gap.start_s > 8
+    if page == "middle":
+        assert 0.3 < gap.end_s - gap.start_s < 2
+        assert not samples[round((gap.start_s + 0.1) * RATE) : round((gap.end_s - 0.1) * RATE)].any()
+        assert shift_s(samples, original, 18) == pytest.approx(0, abs=0.05)
+    else:
+        assert gap.end_s == pytest.approx(samples.size / RATE, abs=0.1)
+    with pytest.raises(AudioError, match="a page is damaged"):
+        read_audio(path)
+
+
+def test_what_stands_behind_the_pages_of_an_ogg_file_is_no_damage(tmp_path):
+    path = write(tmp_path / "a.ogg", sweep(3))
+    path.write_bytes(path.read_bytes() + b"TAG" + bytes(125))
+    assert read_audio(path).size == pytest.approx(3 * RATE, abs=600)
+
+
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.webm", "a.mkv"])
 def test_a_truncated_recording_ends_with_a_gap(tmp_path, name):
     path = write(tmp_path / name, sweep(20))
