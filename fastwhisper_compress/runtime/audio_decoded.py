@@ -43,7 +43,10 @@ class DecodedFile:
         try:
             self.duration_s = self._open(start_s)
         except DiedError as death:
-            raise self._error(death) from None
+            self.close()
+            if not start_s:
+                raise self._error(death) from None
+            # Else it is a chapter of what was readable before: iterating looks further on.
 
     def __iter__(self) -> Iterator[np.ndarray | Gap]:
         samples = deaths = in_a_row = 0
@@ -104,7 +107,7 @@ class DecodedFile:
                 self.close()
                 answer.place = str(self._path)
                 raise answer
-            self.close()
+            process.kill()
             raise DiedError(_OUT_OF_TURN)
 
     def _answers(self) -> Iterator[np.ndarray | Gap]:
@@ -117,6 +120,7 @@ class DecodedFile:
             if isinstance(answer, AudioError | BackendError):
                 raise answer
             if isinstance(answer, Opened | Closed):
+                process.kill()
                 raise DiedError(_OUT_OF_TURN)
             if isinstance(answer, np.ndarray):
                 process.ask_next()

@@ -94,7 +94,7 @@ class DecodingProcess:
         try:
             while not isinstance(self.receive(max(0.0, deadline - time.monotonic())), Closed):
                 pass  # what was asked before
-        except DiedError:
+        except (DiedError, BackendError):
             return False
         return True
 

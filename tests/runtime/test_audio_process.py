@@ -105,6 +105,8 @@ def test_a_chapter_may_begin_where_it_breaks(breaking):
     found, (gap,) = heard(breaking((5, 5.5, "dies")), 5.0)
     assert (gap.start_s, gap.end_s) == (5, 6)
     assert np.array_equal(found[RATE:], SOUND[6 * RATE :])
+    found, (gap,) = heard(breaking((-1, 0, "dies")), 5.0)
+    assert (found.size, gap.start_s) == (0, 5)
 
 
 def test_what_breaks_it_over_and_over_ends_the_recording(breaking):
