@@ -50,7 +50,7 @@ def main() -> int:
     restrain()
     child = _Child(answers)
     try:
-        while _asked():
+        while child.is_busy or _asked():
             child.serve(read_request(_read))
     except (EOFError, BrokenPipeError):  # nobody is there
         return 0
@@ -61,6 +61,11 @@ class _Child:
     def __init__(self, answers: int) -> None:
         self._answers = answers
         self._decoding: _Decoding | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a recording is open; whoever hears it may take long over a block."""
+        return self._decoding is not None
 
     def serve(self, request: Request) -> None:
         if request.ask is Ask.NEXT:
@@ -162,11 +167,13 @@ def _told(error: Exception) -> AudioError | BackendError:
         return error
     if isinstance(error, MemoryError):
         return undecodable("", f"it needs more than {MEMORY_BYTES >> 20} MiB of memory")
+    if isinstance(error, OSError) and error.strerror:
+        return undecodable("", error.strerror)  # the rest of it is the path
     return undecodable("", f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
 
 
 def _asked() -> bool:
-    """Wait for a request; not for ever, where that is possible."""
+    """Wait for a request, but not for ever where that is possible."""
     if sys.platform == "win32":
         return True
     return bool(select.select([_REQUESTS], [], [], _IDLE_S)[0])

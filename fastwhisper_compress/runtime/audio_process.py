@@ -12,7 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NoReturn
 
-from fastwhisper_compress.errors import BackendError
+from fastwhisper_compress.errors import BackendError, ResourceError
 from fastwhisper_compress.runtime.audio_frames import Answer, Ask, Closed, FrameError, Request, read_answer
 
 _MODULE = "fastwhisper_compress.runtime.audio_child"
@@ -46,21 +46,31 @@ class DecodingProcess:
     Attributes:
         owner: The process that started it; one that was forked off later must not use it.
         recordings: How many were opened.
+
+    Raises:
+        ResourceError: It cannot be started.
     """
 
     def __init__(self) -> None:
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         path = [str(_PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment |= {"PYTHONPATH": os.pathsep.join(path), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
-            [sys.executable, "-P", "-m", _MODULE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            pipesize=_PIPE_BYTES,
-            env=environment,
-        )
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
+                [sys.executable, "-P", "-m", _MODULE],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                pipesize=_PIPE_BYTES,
+                env=environment,
+            )
+        except OSError as error:
+            raise ResourceError(
+                f"the process that decodes audio cannot be started: {error.strerror}",
+                place=sys.executable,
+                remedy="look for what has used up memory or processes",
+            ) from error
         requests, answers = self._process.stdin, self._process.stdout
         if not (isinstance(requests, FileIO) and isinstance(answers, FileIO)):
             raise TypeError("unbuffered pipes were asked for")

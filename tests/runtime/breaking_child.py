@@ -16,6 +16,7 @@ import numpy as np
 
 from fastwhisper_compress.runtime import audio_child, audio_limits, audio_opening
 
+audio_child._IDLE_S = 0.3
 audio_limits._LEAST_S = 0.5
 audio_limits._PER_MEGABYTE_S = 0
 

@@ -135,15 +135,31 @@ def test_the_same_process_reads_one_file_after_another(tmp_path):
         assert [sum(map(len, other)), sum(map(len, one))] == [2 * RATE, RATE]
 
 
-def test_one_that_has_ended_of_idleness_is_replaced(tmp_path):
-    soundfile.write(tmp_path / "a.wav", SOUND[:RATE], RATE)
-    read_audio(tmp_path / "a.wav")
+@pytest.mark.skipif(sys.platform == "win32", reason="it cannot wait for a while there")
+def test_one_that_nobody_asks_ends_but_never_while_it_is_heard(breaking):
+    path = breaking()
+    with open_audio(path) as blocks:
+        found = []
+        for block in blocks:
+            if not found:
+                time.sleep(1)
+            found.append(block)
+        assert np.array_equal(np.concatenate(found), SOUND)
+        assert blocks.gaps == []
     kept = POOL._idle
-    kept._requests.close()  # it ends when nobody asks any more
-    kept._process.wait(20)
-    assert kept._process.returncode == 0
-    assert read_audio(tmp_path / "a.wav").size == RATE
+    assert kept._process.wait(20) == 0
+    assert read_audio(path).size == SOUND.size
     assert POOL._idle is not kept
+
+
+def test_a_file_that_may_not_be_read_is_told(tmp_path):
+    soundfile.write(tmp_path / "a.wav", SOUND[:RATE], RATE)
+    (tmp_path / "a.wav").chmod(0)
+    if os.access(tmp_path / "a.wav", os.R_OK):
+        pytest.skip("whoever runs this may read everything")
+    with pytest.raises(AudioError, match="Permission denied") as caught:
+        read_audio(tmp_path / "a.wav")
+    assert str(tmp_path) not in caught.value.message
 
 
 def test_one_that_cannot_start_says_how_to_find_out_why(tmp_path, monkeypatch):
