@@ -9,8 +9,8 @@ import json
 import os
 import signal
 import stat
+import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -31,7 +31,8 @@ def allocate():
 
 
 def write():
-    Path(__file__).with_name("written").write_bytes(b"x")
+    with tempfile.TemporaryFile(buffering=0) as file:
+        file.write(b"x")
 
 
 HOW = {
