@@ -39,6 +39,8 @@ class DiedError(Exception):
 class DecodingProcess:
     """A process that decodes one recording at a time. It ends with this one, whose end of the pipes then closes.
 
+    (Linux could end it by a signal, but does so as soon as the thread that has started it ends.)
+
     Asking tells nothing of its death: whoever receives is told, after what it has said before.
 
     Where the system cannot wait for a pipe with a limit (Windows), a process that hangs is waited for.

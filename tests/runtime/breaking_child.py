@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import stat
-import tempfile
 import time
 
 import numpy as np
@@ -30,18 +29,13 @@ def allocate():
     return np.ones(audio_limits.MEMORY_BYTES, np.uint8)
 
 
-def write():
-    with tempfile.TemporaryFile(buffering=0) as file:
-        file.write(b"x")
-
-
 HOW = {
     "dies": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "exits": lambda: os._exit(3),
     "spins": spin,
     "hangs": lambda: time.sleep(60),
     "allocates": allocate,
-    "writes": write,
+    "writes": lambda: os.write(os.memfd_create("file"), b"x"),
     "opens": lambda: [os.dup(0) for _ in range(100)],
     "fails": lambda: 1 / 0,
     "lies": lambda: [os.write(fd, b"\xff" * 100) for fd in range(3, 20) if fd_is_pipe(fd)],
