@@ -146,6 +146,7 @@ def loaded_after(statement: str) -> set[str]:
         (f"import {NAME}.memory.hardware", set()),
         (f"import {NAME}.cli", set()),
         (f"import {NAME}.runtime", {"onnxruntime"}),
+        (f"import {NAME}.runtime.audio_child, {NAME}.runtime.audio_opening", set()),
         (f"import {NAME}.evaluation.runner", {"onnxruntime"}),
         (f"import {NAME}.checkpoint", set()),
         (f"import {NAME}.report", set()),

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastwhisper_compress.errors import AudioError, BackendError
-from fastwhisper_compress.runtime.audio_source import ENDS_EARLY, EXPORT, NOTHING_STORED, Hole, undecodable
+from fastwhisper_compress.runtime.audio_source import (
+    ENDS_EARLY,
+    EXPORT,
+    MOST_S,
+    NOTHING_STORED,
+    Hole,
+    possible_rate,
+    undecodable,
+)
+from fastwhisper_compress.runtime.ogg_pages import Tear
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -15,6 +24,12 @@ if TYPE_CHECKING:
 _JITTER_S = 0.1  # times are stored in milliseconds, and clocks of cameras run as they like
 _PAUSE_S = 1.0  # what an encoder leaves out of silence is shorter
 _PREROLL_S = 0.2  # a lossy decoder needs to warm up
+# Only what holds sound itself: playlists and lists of parts, which FFmpeg knows as well, name other files to be read.
+_FORMATS = (
+    *("mov", "matroska", "ogg", "wav", "w64", "flac", "mp3", "aac", "loas", "asf", "aiff", "caf", "au", "amr", "ac3"),
+    *("eac3", "avi", "flv", "mpeg", "mpegts"),
+)
+_TORN = "a page is damaged or missing"
 _UNTIMED = {"aac", "mp3"}  # bare frames: times and durations are guessed from the bit rate
 
 
@@ -27,6 +42,7 @@ class Container:
         kind: What needs PyAV, for the error that it is missing.
         start_s: Where to begin.
         options: For FFmpeg.
+        tear: What is wrong with the pages of an Ogg file: FFmpeg leaves such a page out, and does not say so.
 
     Raises:
         AudioError: It is not audio, or has none.
@@ -34,7 +50,13 @@ class Container:
     """
 
     def __init__(
-        self, file: Any, place: str, kind: str, start_s: float = 0.0, options: Mapping[str, str] | None = None
+        self,
+        file: Any,
+        place: str,
+        kind: str,
+        start_s: float = 0.0,
+        options: Mapping[str, str] | None = None,
+        tear: Tear | None = None,
     ) -> None:
         try:
             import av
@@ -46,10 +68,15 @@ class Container:
                 remedy="pip install 'fastwhisper-compress[containers]', or convert the file to WAV or FLAC",
             ) from error
         self._place = place
+        self._tear = tear
         self._error = FFmpegError
         try:
             # Titles in Latin-1 are common.
-            self._container = av.open(file, metadata_errors="ignore", options=dict(options or {}))
+            self._container = av.open(
+                file,
+                metadata_errors="ignore",
+                options={"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "file", **(options or {})},
+            )
         except FFmpegError as error:
             raise undecodable(place, error.strerror or type(error).__name__) from None
         try:
@@ -66,9 +93,7 @@ class Container:
         self._stream = stream = self._container.streams.audio[0]
         if stream.codec_context is None:
             raise AudioError("its audio is in no format that FFmpeg knows", place=self._place, remedy=EXPORT)
-        self.rate = int(stream.rate)
-        if not self.rate:
-            raise undecodable(self._place, "its sample rate is not known")
+        self.rate = possible_rate(int(stream.rate), self._place)
         self._resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
         self.duration_s = self._claimed_s()
         self._start = float((stream.start_time or 0) * (stream.time_base or 0))
@@ -82,11 +107,12 @@ class Container:
     def _claimed_s(self) -> float | None:
         if self._container.format.name in _UNTIMED:
             return None
+        claimed_s = 0.0
         if self._stream.duration and self._stream.time_base:
-            return float(self._stream.duration * self._stream.time_base)
-        if self._container.duration and not self._container.streams.video:
-            return float(self._container.duration / 1e6)
-        return None
+            claimed_s = float(self._stream.duration * self._stream.time_base)
+        elif self._container.duration and not self._container.streams.video:
+            claimed_s = float(self._container.duration / 1e6)
+        return claimed_s if 0 < claimed_s < MOST_S else None
 
     def parts(self) -> Iterator[np.ndarray | Hole]:
         """Decode on."""
@@ -99,6 +125,7 @@ class Container:
             at, samples = decoded
             ahead = 0 if at is None else at - self._at
             if ahead > _JITTER_S * self.rate:
+                damage = damage or (_TORN if self._tear else None)
                 pause = damage is None and ahead < _PAUSE_S * self.rate
                 yield Hole(ahead, None if pause else damage or NOTHING_STORED)
                 self._at += ahead
@@ -112,6 +139,8 @@ class Container:
         left = 0 if self.duration_s is None else round(self.duration_s * self.rate) - self._at
         if left > _PAUSE_S * self.rate or (damage and left > 0):
             yield Hole(left, damage or ENDS_EARLY)
+        elif self._tear is Tear.AT_END:
+            yield Hole(0, _TORN)  # nothing says how much it held
 
     def close(self) -> None:
         """Give the file back."""
@@ -136,5 +165,6 @@ class Container:
             for frame in frames:
                 at: int | None = None
                 if frame.pts is not None and frame.time_base is not None:
-                    at = round((float(frame.pts * frame.time_base) - self._start) * self.rate)
+                    at_s = float(frame.pts * frame.time_base) - self._start
+                    at = round(at_s * self.rate) if abs(at_s) < MOST_S else None
                 yield at, frame.to_ndarray().T

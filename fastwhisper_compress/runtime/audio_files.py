@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from fastwhisper_compress.runtime.audio_source import ENDS_EARLY, Hole, undecodable
+from fastwhisper_compress.errors import AudioError
+from fastwhisper_compress.runtime.audio_source import ENDS_EARLY, MOST_S, Hole, possible_rate, undecodable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 _FINE_S = 0.1  # how closely the edges of damage are found, near its beginning
 _PATIENCE = 10_000  # errors one after another; a kilobyte of MP3 is one
-_MOST_S = 1e6  # twelve days: a header that claims more lies
+_MOST_AT_ONCE = 1 << 20  # samples of all channels together
 
 
 class SoundFile:
@@ -33,9 +34,14 @@ class SoundFile:
     def __init__(self, path: Path, start_s: float) -> None:
         self._path = path
         self._file = self._open()
-        self.rate = int(self._file.samplerate)
+        try:
+            self.rate = possible_rate(int(self._file.samplerate), str(path))
+        except AudioError:
+            self._file.close()
+            raise
+        self._at_once = max(1, min(self.rate, _MOST_AT_ONCE // self._file.channels))
         claimed = self._file.frames + _frames_cut_off(path, self._file)
-        self._end: int | None = claimed if claimed < _MOST_S * self.rate else None
+        self._end: int | None = claimed if claimed < MOST_S * self.rate else None
         self.duration_s = None if self._end is None else self._end / self.rate
         self._fine = round(_FINE_S * self.rate)
         self._at = round(start_s * self.rate)
@@ -70,7 +76,7 @@ class SoundFile:
 
     def _on(self) -> Iterator[np.ndarray | Hole]:
         while not self._over:
-            samples, damage = self.read(self.rate)
+            samples, damage = self.read(self._at_once)
             if damage is not None:
                 yield from self._around(damage)
             elif samples.size:
@@ -154,7 +160,7 @@ class SoundFile:
         found = 0
         with closing(SoundFile(self._path, 0.0)) as again:
             while True:
-                samples, damage = again.read(self.rate)
+                samples, damage = again.read(self._at_once)
                 found += len(samples)
                 if damage is None and not samples.size:
                     return 0 if self._end is None else max(0, self._end - found)

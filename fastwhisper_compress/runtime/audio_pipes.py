@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import select
+import sys
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -19,7 +20,7 @@ _LONGEST_MAGIC = 8  # bytes
 
 
 class Pipe:
-    """Bytes as they come. Without ``seek``, so that FFmpeg does not try to.
+    """Bytes as they come.
 
     Args:
         file: Whence they come. Where it has a file descriptor, that is read: nothing may have been read from it before.
@@ -36,10 +37,16 @@ class Pipe:
         except (AttributeError, io.UnsupportedOperation):
             self._descriptor = None
 
-    def read(self, size: int) -> bytes:
-        """Take what is there, at most so many bytes; wait if there is nothing. Nothing means the end."""
+    def read(self, size: int, *, unless: int | None = None) -> bytes:
+        """Take what is there, at most so many bytes; wait if there is nothing. Nothing means the end.
+
+        Args:
+            size: How many.
+            unless: A file descriptor; when it has something to read, this is the end. Only looked at where the pipe has
+                a descriptor too, and the system can wait for both.
+        """
         taken, self._ahead = self._ahead[:size], self._ahead[size:]
-        return taken or self._take(size)
+        return taken or self._take(size, unless)
 
     def looks_like_a_container(self) -> bool:
         """Whether the first bytes are those of a known container."""
@@ -49,14 +56,17 @@ class Pipe:
         frame_of_mpeg = len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0
         return head.startswith(_MAGIC) or head[4:8] == b"ftyp" or frame_of_mpeg
 
-    def _take(self, size: int) -> bytes:
+    def _take(self, size: int, unless: int | None = None) -> bytes:
         if self.stalled:
             return b""
         if self._descriptor is None:
             return self._file.read(size)
-        if self._timeout_s is not None and not select.select([self._descriptor], [], [], self._timeout_s)[0]:
-            self.stalled = True
-            return b""
+        also = [] if unless is None or sys.platform == "win32" else [unless]
+        if self._timeout_s is not None or also:
+            ready, _, _ = select.select([self._descriptor, *also], [], [], self._timeout_s)
+            self.stalled = not ready
+            if self._descriptor not in ready:
+                return b""
         return os.read(self._descriptor, size)
 
 

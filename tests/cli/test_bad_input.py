@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,8 @@ import pytest
 import soundfile
 from safetensors.numpy import load_file, save_file
 from terminal import snapshot
+
+from fastwhisper_compress.runtime.audio_pool import POOL
 
 RECIPE = "version: 1\nname: mine\npasses:\n"
 
@@ -232,8 +233,19 @@ def test_memory_of_a_transcription_is_shown_apart_from_the_text(cli, artifact, s
     assert entries == {"imports": 1, "load": 1, "idle": 3, "log_mel": 2, "encode": 2, "prefill": 2, "decode": 2}
 
 
-def test_a_file_that_needs_a_missing_package_does_not_cost_the_others(cli, artifact, sound, monkeypatch):
-    monkeypatch.setitem(sys.modules, "av", None)
+@pytest.fixture
+def without_pyav(tmp_path, monkeypatch):
+    """Decode in a process that cannot import it."""
+    (tmp_path / "hiding").mkdir()
+    (tmp_path / "hiding" / "av.py").write_text("raise ImportError")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hiding"))
+    POOL.close()
+    yield
+    POOL.close()
+
+
+@pytest.mark.usefixtures("without_pyav")
+def test_a_file_that_needs_a_missing_package_does_not_cost_the_others(cli, artifact, sound):
     (sound / "phone.m4a").write_bytes(b"anything")
     names = ["phone.m4a", "corrupt.flac", "good.wav"]
     done = cli("transcribe", artifact, "--json", *PLAINLY, *(sound / name for name in names))
