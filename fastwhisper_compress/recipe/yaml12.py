@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 16 * 1024
 MAX_DEPTH = 12
-MAX_VALUES = 1000
+MAX_VALUES = 600
+MAX_REPEATED = 20  # keys
 MAX_NUMBER_LENGTH = 40
 LONGEST_QUOTE = 60
 """Characters of a value or a key that a message repeats; it may be as long as the file."""
@@ -181,6 +182,8 @@ class _Builder:
                 self._refuse(event, "a key that is a list or a mapping", "write keys as plain words")
             key = event.value
             if key in items:
+                if len(self._document.problems) >= MAX_REPEATED:
+                    self._refuse(event, f"one more than {MAX_REPEATED} repeated keys", "write each key once")
                 self._document.problems.append(
                     RecipeError(
                         f"the key {shortened(key)!r} stands twice, first at {self._document.keys[*loc, key]}",

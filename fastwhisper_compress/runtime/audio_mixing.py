@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastwhisper_compress.runtime.audio_source import SAMPLE_RATE, Gap, Hole, Source, note
+from fastwhisper_compress.runtime.audio_source import LOUDEST, SAMPLE_RATE, Gap, Hole, Source, note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NOT_FINITE = "holds samples that are not finite"
+NOT_FINITE = "holds samples that are not finite, or louder than any sound"
 LIVE_BLOCK = SAMPLE_RATE // 10  # what comes through a pipe should not wait for more
 _BLOCK = SAMPLE_RATE * 3 // 4  # at least; a resampler holds a little of every second back
-_LOUDEST = 1e9  # what is stored as louder is no sound, and would be infinite when it has been added up
 
 
 class Mixed:
@@ -75,7 +74,7 @@ class Mixed:
             if hole is not None:
                 yield from self._silence(hole.frames)
                 hole = None
-            finite = (np.abs(part) < _LOUDEST).all(axis=1)
+            finite = (np.abs(part) <= LOUDEST).all(axis=1)
             if not finite.all():
                 yield from self._not_finite(finite)
                 part = np.where(finite[:, None], part, 0)  # noqa: PLW2901

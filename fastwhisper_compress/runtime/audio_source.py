@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SAMPLE_RATE = 16_000  # Hz
+LOUDEST = 1e6  # full scale is 1; the power spectrum of what lies far beyond overflows
 MOST_S = 1e6  # twelve days: a header that claims more lies
 EXPORT = "export the file again, as WAV or FLAC"
 UNDECODABLE = "cannot be decoded: "

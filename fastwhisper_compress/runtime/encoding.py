@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastwhisper_compress.errors import AudioError, OutOfMemoryError, UnsafeInputError
-from fastwhisper_compress.runtime.audio import SAMPLE_RATE
+from fastwhisper_compress.runtime.audio_source import LOUDEST, SAMPLE_RATE
 from fastwhisper_compress.runtime.encoder import Encoder, RunsEncoder
 from fastwhisper_compress.runtime.out_of_memory import recognised
 from fastwhisper_compress.runtime.phases import OnPhase, ignore_phase
@@ -18,7 +18,6 @@ from fastwhisper_compress.runtime.phases import OnPhase, ignore_phase
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-_LOUDEST = 1e6  # full scale is 1; the power spectrum of what lies far beyond overflows
 _HOP = SAMPLE_RATE // 100  # samples a frame of the log-mel spectrogram
 
 
@@ -66,9 +65,9 @@ class Encoding:
                 f"the clip has {samples.size:,} samples, more than {most:,} ({most / SAMPLE_RATE:.0f} s)",
                 remedy="cut it into shorter clips",
             )
-        if not np.abs(samples).max(initial=0) <= _LOUDEST:  # false for NaN as well
+        if not np.abs(samples).max(initial=0) <= LOUDEST:  # false for NaN as well
             raise AudioError(
-                f"holds samples that are not finite or beyond {_LOUDEST:.0e}",
+                f"holds samples that are not finite or beyond {LOUDEST:.0e}",
                 remedy="give float32 samples between -1 and 1",
             )
 

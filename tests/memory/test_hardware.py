@@ -261,7 +261,7 @@ def test_a_figure_without_which_nothing_can_be_planned_must_not_be_null(write):
         ("version: 1\ndevices: [\n", "not valid YAML"),
         (b"\xff\xfe", "not UTF-8"),
         ("version: 1\ndevices: [" + "1," * 100_000 + "1]\n", "larger than 64 KiB"),
-        ("version: 1\ndevices: [" + "1," * 600 + "1]\n", "too many entries"),
+        ("version: 1\ndevices: [" + "1," * 560 + "1]\n", "too many entries"),
         ("version: 1\ndevices: " + "[" * 60_000, "nesting deeper than"),
         (PROFILE + PROFILE.partition("devices:\n")[2], "the name 'my-card' stands twice, first at my.yaml:3:11"),
     ],

@@ -90,8 +90,9 @@ def test_not_a_number_is_read_as_one():
         (HEAD + "passes: " + "[" * 16_000, "x.yaml:3:21", "nesting deeper than 12 levels"),
         ("{a: " * 4_000, "x.yaml:1:49", "nesting deeper than 12 levels"),
         ("- " * 8_000, "x.yaml:1:25", "nesting deeper than 12 levels"),
-        ("passes: [" + "a, " * 1_001 + "]\n", "x.yaml:1:3004", "more than 1000 values"),
-        ("a: b\n" * 3_000, "x.yaml:1000:4", "more than 1000 values"),
+        ("".join(f"a{i}: b\n" for i in range(3_000))[:16_000], "x.yaml:600:7", "more than 600 values"),
+        ("passes: [" + "a, " * 1_001 + "]\n", "x.yaml:1:1804", "more than 600 values"),
+        ("a: b\n" * 3_000, "x.yaml:22:1", "more than 20 repeated keys"),
         (HEAD + 'model: "\\U00110000"\n', "x.yaml", "not valid YAML: a character or a version with a number"),
         (HEAD + 'model: "\\UFFFFFFFF"\n', "x.yaml", "not valid YAML: a character or a version with a number"),
         (

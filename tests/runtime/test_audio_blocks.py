@@ -194,13 +194,27 @@ def test_samples_that_are_not_finite_are_a_gap(tmp_path):
     soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
     found, blocks = heard(tmp_path / "a.wav")
     assert np.array_equal(found, np.where(np.isfinite(samples), samples, 0))
-    reason = "holds samples that are not finite"
+    reason = "holds samples that are not finite, or louder than any sound"
     assert blocks.gaps == [
         Gap(1 - 100 / RATE, 1 + 301 / RATE, reason),
         Gap(4.0, 4 + 1 / RATE, reason),
     ]
     _, blocks = heard(tmp_path / "a.wav", start_s=2.0)
     assert blocks.gaps == [Gap(4.0, 4 + 1 / RATE, reason)]
+
+
+def test_random_bytes_among_floats_leave_samples_that_a_model_takes(tmp_path):
+    """Most patterns of 32 bits are finite, and many of them are louder than anything: 48 kHz stereo adds them up, too."""
+    samples = np.stack([sweep(6)] * 2, axis=1)[: 6 * RATE]
+    soundfile.write(tmp_path / "a.wav", samples, 3 * RATE, subtype="FLOAT")
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    middle = len(content) // 2 // 8 * 8
+    content[middle : middle + 4096] = np.random.default_rng(3).bytes(4096)
+    (tmp_path / "a.wav").write_bytes(content)
+    found, blocks = heard(tmp_path / "a.wav")
+    assert np.abs(found).max() <= 1.01e6  # as far as a resampler overshoots
+    assert [one.reason for one in blocks.gaps] == ["holds samples that are not finite, or louder than any sound"]
+    assert abs(blocks.gaps[0].start_s - 1) < 0.1
 
 
 def test_what_cannot_be_opened_is_told(tmp_path):
