@@ -36,7 +36,8 @@ class Hypothesis:
 
     Attributes:
         tokens: Of text and timestamps, a given prefix included, without prompt and end of text.
-        looped: Whether it was stopped because it repeated itself without end; what came after is missing.
+        looped: Whether it was stopped because it repeated itself without end; what came after is missing, and of the
+            rounds all but one, or but those that were given.
         ended: Whether the model ended the text itself, rather than a loop or the model's length.
         logprobs: Natural logarithm of the probability of each of the tokens; 0 of those that were given.
         mean_logprob: Their mean without those that were given, with that of the end of text.
@@ -122,12 +123,12 @@ class Text:
         return int(sums.searchsorted(self._random.random() * sums[-1], side="right"))
 
     def _first(self, spoken: int) -> list[int]:
-        """Return the tokens up to so many of text, and the time at which these end."""
+        """Return the tokens up to so many of text, and the time at which these end; at least what was given."""
         if self._rules is None:
-            return self._tokens[:spoken]
+            return self._tokens[: max(self._given, spoken)]
         places = [place for place, token in enumerate(self._tokens) if self._is_text(token)]
         end = places[spoken - 1] + 1
-        return self._tokens[: end + (not self._is_text(self._tokens[end]))]
+        return self._tokens[: max(self._given, end + (not self._is_text(self._tokens[end])))]
 
     def _finish(self, tokens: list[int], *, ended: bool = False, looped: bool = False) -> None:
         self.last = self._decoding.eot
