@@ -30,7 +30,7 @@ class _Commands(TyperGroup):
             typer.echo(f"interrupted{hint}", err=True)
             raise typer.Exit(130) from None
         except BrokenPipeError:  # whoever reads our output has seen enough, as `head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            _to_nobody(1)
             raise typer.Exit(0) from None
 
 
@@ -87,6 +87,20 @@ BatchSize = Annotated[
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N utterances; marks results not comparable.")]
+
+
+def echo_if_read(message: str, *, err: bool = False) -> None:
+    """Print a line that need not be read: when nobody reads any more, the work goes on without a word."""
+    try:
+        typer.echo(message, err=err)
+    except BrokenPipeError:
+        _to_nobody(2 if err else 1)
+
+
+def _to_nobody(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def main() -> None:
