@@ -36,8 +36,7 @@ class Hypothesis:
 
     Attributes:
         tokens: Of text and timestamps, a given prefix included, without prompt and end of text.
-        looped: Whether it was stopped because it repeated itself without end; what came after is missing, and of the
-            rounds all but one, or but those that were given.
+        looped: Whether it was stopped because it repeated itself without end; what came after is missing.
         ended: Whether the model ended the text itself, rather than a loop or the model's length.
         logprobs: Natural logarithm of the probability of each of the tokens; 0 of those that were given.
         mean_logprob: Their mean without those that were given, with that of the end of text.
@@ -84,7 +83,7 @@ class Text:
         self._tokens = list(options.prefix)
         # Times go on while the text goes round: a loop shows in the text alone.
         self._spoken = [token for token in self._tokens if self._is_text(token)] if options.timestamps else self._tokens
-        self._given = len(options.prefix)
+        self._given, self._settled = len(options.prefix), len(self._spoken)
         self._logprobs = [0.0] * self._given
 
     def take(self, scores: np.ndarray) -> None:
@@ -101,7 +100,8 @@ class Text:
         self._tokens.append(token)
         if self._rules and self._is_text(token):
             self._spoken.append(token)
-        if self._stop_loops and (surplus := repeated(self._spoken)):
+        # What was given is settled, however often it says the same: it neither counts nor can be cut.
+        if self._stop_loops and (surplus := repeated(self._spoken[self._settled :])):
             self._finish(self._first(len(self._spoken) - surplus), looped=True)
         elif len(self._tokens) >= self._room:
             self._finish(self._tokens)
@@ -123,12 +123,12 @@ class Text:
         return int(sums.searchsorted(self._random.random() * sums[-1], side="right"))
 
     def _first(self, spoken: int) -> list[int]:
-        """Return the tokens up to so many of text, and the time at which these end; at least what was given."""
+        """Return the tokens up to so many of text, and the time at which these end."""
         if self._rules is None:
-            return self._tokens[: max(self._given, spoken)]
+            return self._tokens[:spoken]
         places = [place for place, token in enumerate(self._tokens) if self._is_text(token)]
         end = places[spoken - 1] + 1
-        return self._tokens[: max(self._given, end + (not self._is_text(self._tokens[end])))]
+        return self._tokens[: end + (not self._is_text(self._tokens[end]))]
 
     def _finish(self, tokens: list[int], *, ended: bool = False, looped: bool = False) -> None:
         self.last = self._decoding.eot
