@@ -25,6 +25,7 @@ from fastwhisper_compress.transcription.utterances import Utterances
 from fastwhisper_compress.transcription.vad import DEFAULT_RULES, SpeechDetector, SpeechRules
 
 _MOST_CONTEXT = 224  # tokens: the runtime takes what fits of them, which is a little less in the largest model
+_MOST_PREFIX = 150  # tokens: behind the context there is room for 220, and what follows has to fit as well
 
 _MOST_S = MAX_CLIP_S - 2  # of a clip and a step: what the detector of speech holds back has to fit too
 
@@ -199,7 +200,7 @@ class LiveText:
             self._options = replace(self._options, language=found.language)
         if ends:
             self._drop(len(self._committed), self._samples.size / SAMPLE_RATE)
-        elif self._samples.size > self._pace.clip_s * SAMPLE_RATE:
+        elif self._samples.size > self._pace.clip_s * SAMPLE_RATE or len(self._prefix()) > _MOST_PREFIX:
             told += self._shorten()
         return Committed(
             text="".join(word.text for word in told),
@@ -213,16 +214,18 @@ class LiveText:
         )
 
     def _transcribe(self) -> Transcript:
-        prefix = tuple(token for word in self._committed for token in word.tokens)
-        options = replace(self._options, words=True, previous=tuple(self._context), prefix=prefix)
+        options = replace(self._options, words=True, previous=tuple(self._context), prefix=self._prefix())
         found = self._model.transcribe(self._samples, options)
         if not found.ended and self._context:  # which often is why
             self._context.clear()
             found = self._model.transcribe(self._samples, replace(options, previous=()))
         return found
 
+    def _prefix(self) -> tuple[int, ...]:
+        return tuple(token for word in self._committed for token in word.tokens)
+
     def _shorten(self) -> tuple[Word, ...]:
-        """Cut a clip that has become long; returns what had to be committed for it."""
+        """Cut a clip that has become long, or the text of it; returns what had to be committed for it."""
         place = self._place_to_cut()
         if place:
             self._drop(place, self._committed[place].start_s)

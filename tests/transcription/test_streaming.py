@@ -153,6 +153,13 @@ def test_what_was_dropped_becomes_context_of_bounded_length():
     assert last.previous[-1] + 1 == last.prefix[0]
 
 
+def test_a_language_of_many_tokens_leaves_room_for_what_follows():
+    speech = spoken([0.02] * 600, word_s=0.03)
+    model = Model(speech)
+    check(speech, model, stream(speech, model))
+    assert max(len(options.previous) + len(options.prefix) for _, options in model.heard) < 400
+
+
 def test_a_pause_commits_all_and_empties_the_clip():
     speech = spoken([0.2] * 5 + [5.0] + [0.2] * 5)
     model = Model(speech)
