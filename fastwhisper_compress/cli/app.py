@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from fastwhisper_compress import __version__
-from fastwhisper_compress.cli.output import say, speak_any_script
+from fastwhisper_compress.cli.output import say, speak_any_script, to_nobody
 from fastwhisper_compress.errors import FastWhisperError
 
 
@@ -31,7 +31,7 @@ class _Commands(TyperGroup):
             say(f"interrupted{hint}", err=True)
             raise typer.Exit(130) from None
         except BrokenPipeError:  # whoever reads our output has seen enough, as `head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            to_nobody(1)
             raise typer.Exit(0) from None
 
 

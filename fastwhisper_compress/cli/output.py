@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -13,6 +14,21 @@ from fastwhisper_compress.harmless import harmless, harmless_json
 def say(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     """Print text on standard output, or on standard error."""
     typer.echo(harmless(text), err=err, nl=nl)
+
+
+def say_if_read(text: str, *, err: bool = False) -> None:
+    """Print a line that need not be read: when nobody reads any more, the work goes on without a word."""
+    try:
+        say(text, err=err)
+    except BrokenPipeError:
+        to_nobody(2 if err else 1)
+
+
+def to_nobody(descriptor: int) -> None:
+    """Send what is printed from now on nowhere: whoever read it has seen enough."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def say_json(value: Any) -> None:

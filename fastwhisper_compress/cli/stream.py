@@ -10,25 +10,42 @@ from typing import TYPE_CHECKING
 from fastwhisper_compress.cli.output import say, say_json
 
 if TYPE_CHECKING:
+    from fastwhisper_compress.pipeline.live_audio import LiveAudio
     from fastwhisper_compress.pipeline.stream import StreamJob
-    from fastwhisper_compress.transcription.arriving import Arriving
+    from fastwhisper_compress.runtime.audio_blocks import Gap
     from fastwhisper_compress.transcription.streaming import Committed
 
 
-def stream_text(job: StreamJob, name: str, *, rate: int | None, as_json: bool) -> None:
+def gap_sentence(place: str, gap: Gap) -> str:
+    """Say what of a recording or a stream could not be decoded."""
+    return f"{place}: {gap.start_s:.2f} to {gap.end_s:.2f} s could not be decoded: {gap.reason}"
+
+
+def stream_text(job: StreamJob, name: str, *, rate: int | None, timeout_s: float | None, as_json: bool) -> None:
     """Print the text of a stream as it is committed: a line an utterance, or JSON lines.
 
-    Ctrl-C ends the stream, and what was heard until then is still printed; a second one interrupts.
+    Ctrl-C ends the stream, and what was heard until then is still printed; a second one interrupts. What could not be
+    decoded is said on stderr, and is an object in a line of its own in JSON.
 
     Args:
         job: What transcribes it.
         name: ``-`` or ``mic``.
         rate: In Hz, of raw PCM.
+        timeout_s: After how long without audio it has stalled; None takes the default.
         as_json: Whether to print every step as an object in a line, its tail too.
     """
-    from fastwhisper_compress.pipeline.stream import live_audio, stream_transcription
+    from fastwhisper_compress.pipeline.live_audio import PATIENCE_S, live_audio
+    from fastwhisper_compress.pipeline.stream import stream_transcription
+    from fastwhisper_compress.transcription.recording import gap_to_json
 
-    with live_audio(name, rate=rate) as source, _ended_by_interrupt(source):
+    def tell(gap: Gap) -> None:
+        say(gap_sentence(f"--stream {name}", gap), err=True)
+        if as_json:
+            say_json({"gap": gap_to_json(gap)})
+
+    patience_s = PATIENCE_S if timeout_s is None else timeout_s
+    opened = live_audio(name, rate=rate, timeout_s=patience_s, on_gap=tell)
+    with opened as source, _ended_by_interrupt(source):
         begun = False  # whether something stands in this line
         for one in stream_transcription(job, source):
             if as_json:
@@ -57,7 +74,7 @@ def _row(one: Committed) -> dict[str, object]:
 
 
 @contextmanager
-def _ended_by_interrupt(source: Arriving) -> Iterator[None]:
+def _ended_by_interrupt(source: LiveAudio) -> Iterator[None]:
     """Let the first Ctrl-C end the stream, not the program."""
     usual = signal.getsignal(signal.SIGINT)
 

@@ -7,18 +7,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from fastwhisper_compress.cli.app import AsJson, Backend, BatchSize, OwnBackend, OwnProvider, Threads, app
-from fastwhisper_compress.cli.output import say, say_json
-from fastwhisper_compress.cli.stream import stream_text
-from fastwhisper_compress.errors import FastWhisperError, UsageError
+from fastwhisper_compress.cli.combinations import check_files, check_mode, check_stream
+from fastwhisper_compress.cli.output import say, say_if_read, say_json
+from fastwhisper_compress.cli.stream import gap_sentence, stream_text
+from fastwhisper_compress.errors import FastWhisperError
 from fastwhisper_compress.transcription.kinds import Format
 
 if TYPE_CHECKING:
     from fastwhisper_compress.transcription.recording import Recording
+
+
+class Say(Protocol):
+    """Prints a line."""
+
+    def __call__(self, message: str, *, err: bool = ...) -> None:
+        """Print it on standard output, or on stderr."""
 
 
 class Task(StrEnum):
@@ -55,6 +63,12 @@ def transcribe(
         int | None,
         typer.Option(min=1, metavar="HZ", help="Standard input is PCM, 16 bits, mono; by default a container is read."),
     ] = None,
+    stream_timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, metavar="SECONDS", help="Standard input has stalled when nothing came for so long; 10 by default."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for transcripts, and for what is needed to --resume; else on stdout.")
     ] = None,
@@ -78,8 +92,13 @@ def transcribe(
         str | None, typer.Option(help="Spoken language, such as de; by default the model detects it.")
     ] = None,
     task: Annotated[Task, typer.Option(help="translate writes English.")] = Task.TRANSCRIBE,
-    line_characters: Annotated[int, typer.Option(min=1, help="Of a line of subtitles, at most.")] = 42,
-    lines: Annotated[int, typer.Option(min=1, help="Of a subtitle, at most, where times of words are known.")] = 2,
+    line_characters: Annotated[
+        int | None, typer.Option(min=1, help="Of a line of subtitles, at most; 42 by default.")
+    ] = None,
+    lines: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a subtitle, at most, where times of words are known; 2 by default."),
+    ] = None,
     provider: OwnProvider = None,
     backend: OwnBackend = Backend.ONNXRUNTIME,
     threads: Threads = None,
@@ -90,13 +109,26 @@ def transcribe(
     as_json: AsJson = False,
 ) -> None:
     """Transcribe recordings, or a stream while it comes, with an artifact."""
+    of_pipes = {"--stream-rate": stream_rate, "--stream-timeout": stream_timeout}
+    of_subtitles = {"--line-characters": line_characters, "--lines": lines}
     if stream is not None:
-        alone = not (files or out or formats or timestamps or resume or memory or batch_size)
-        _check_stream(alone=alone and mode is Mode.PACKED and vad)
+        of_recordings = {
+            "recordings": files,
+            "--out": out,
+            "--format": formats,
+            "--timestamps": timestamps,
+            "--mode": mode is not Mode.PACKED,
+            "--no-vad": not vad,
+            "--resume": resume,
+            "--batch-size": batch_size,
+            "--memory": memory,
+            **of_subtitles,
+        }
+        check_stream(stream, of_recordings, of_pipes)
         from fastwhisper_compress.pipeline.stream import StreamJob
 
         streamed = StreamJob(artifact, language, task, provider, backend, threads)
-        stream_text(streamed, stream, rate=stream_rate, as_json=as_json)
+        stream_text(streamed, stream, rate=stream_rate, timeout_s=stream_timeout, as_json=as_json)
         return
     from fastwhisper_compress.evaluation.memory_trace import MemoryTrace
 
@@ -109,9 +141,10 @@ def transcribe(
 
     kinds = list(dict.fromkeys(formats or [Format.TXT]))
     files = files or []
-    _check(files, out, kinds, resume=resume, as_json=as_json)
+    check_files(files, out, kinds, resume=resume, as_json=as_json, of_subtitles=of_subtitles, of_streams=of_pipes)
+    check_mode(mode, vad=vad, batch_size=batch_size)
     timestamps = timestamps or _usual_times(kinds, as_json=as_json)
-    screen = Screen(line_characters, lines)
+    screen = Screen(line_characters or Screen.line_characters, lines or Screen.lines)
     job = Job(
         artifact,
         files,
@@ -129,18 +162,20 @@ def transcribe(
     )
     rows: list[dict[str, Any]] = []
     failures: list[FastWhisperError] = []
+    # With a folder, whoever reads what is printed may go, as `head` does: the work is written elsewhere.
+    tell: Say = say if out is None else say_if_read
     with _bar() as heard:
-        tell = Tell(lambda sentence: say(sentence, err=True), heard)
-        for file, found in transcribe_files(job, tell, trace=trace):
+        told = Tell(lambda sentence: tell(sentence, err=True), heard)
+        for file, found in transcribe_files(job, told, trace=trace):
             if isinstance(found, FastWhisperError):
                 failures.append(found)
-                say(f"error: {found}", err=True)
+                tell(f"error: {found}", err=True)
                 continue
-            _tell_gaps(found)
+            _tell_gaps(found, tell)
             if as_json:
                 rows.append(recording_to_json(found))
             elif job.outputs is not None:
-                say("\n".join(map(str, job.outputs.paths(file))))
+                tell("\n".join(map(str, job.outputs.paths(file))))
             elif len(files) > 1:
                 say(f"{file}: {found.text}")
             else:
@@ -149,43 +184,18 @@ def transcribe(
     if as_json:
         say_json({"files": rows, "memory": traced} if traced else rows)
     elif traced:
-        say("\n".join(console.memory_lines(traced)), err=True)
+        tell("\n".join(console.memory_lines(traced)), err=True)
     if failures:
         raise typer.Exit(failures[0].exit_code)
-
-
-def _check(files: Sequence[Path], out: Path | None, kinds: Sequence[str], *, resume: bool, as_json: bool) -> None:
-    if not files:
-        raise UsageError("nothing to transcribe", place="FILES", remedy="name recordings, or --stream -")
-    if out is not None:
-        return
-    if resume:
-        raise UsageError("there is nothing to go on with", place="--resume", remedy="name the folder with --out")
-    several = len(kinds) > 1 or len(files) > 1 or as_json
-    if several and kinds != ["txt"]:
-        raise UsageError(
-            "only one transcript in one format fits on standard output",
-            place="--format",
-            remedy="name a folder with --out",
-        )
-
-
-def _check_stream(*, alone: bool) -> None:
-    if not alone:
-        raise UsageError(
-            "a stream has no files, and its text goes to standard output as it comes",
-            place="--stream",
-            remedy="leave out recordings and the options about them; --json gives times",
-        )
 
 
 def _usual_times(kinds: Sequence[str], *, as_json: bool) -> Timestamps:
     return Timestamps.NONE if kinds == [Format.TXT] and not as_json else Timestamps.SEGMENT
 
 
-def _tell_gaps(recording: Recording) -> None:
+def _tell_gaps(recording: Recording, tell: Say) -> None:
     for gap in recording.gaps:
-        say(f"{recording.file}: {gap.start_s:.2f} to {gap.end_s:.2f} s could not be decoded: {gap.reason}", err=True)
+        tell(gap_sentence(recording.file, gap), err=True)
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class Job:
         provider: None takes what the artifact was written for.
         backend: What runs the encoder.
         threads: Of the CPU provider; None takes one a core.
-        batch_size: Windows decoded together, or ``auto``; None takes what the recipe said.
+        batch_size: Windows decoded together in packed mode, or ``auto``; None takes what the recipe said.
         outputs: Where transcripts are written; None writes none.
         resume: Whether to go on with an interrupted transcription.
     """
@@ -122,11 +122,10 @@ def transcribe_files(
         model.transcribe_batch([], options)  # says now what it cannot do, not after an hour
         with ExitStack() as stack:
             journal = None
-            together = batch_size if job.mode == "packed" else 1
             if job.outputs is not None:
                 path = job.outputs.journal(job.files)
                 journal = stack.enter_context(
-                    open_journal(path, _task(job, facts), resume=job.resume, together=together)
+                    open_journal(path, _task(job, facts), resume=job.resume, together=batch_size)
                 )
             readings = [
                 Reading(file, index) if journal is None else journal.reading(index, file)
@@ -140,6 +139,8 @@ def transcribe_files(
 
 
 def _settled(job: Job, manifest: Manifest, tell: Tell) -> int:
+    if job.mode == "sequential":  # one window after the other
+        return 1
     size = job.batch_size or manifest.batch_size
     if size == "auto":  # the estimate is not imported for nothing: this process is measured
         from fastwhisper_compress.pipeline.auto_batch import settle_batch

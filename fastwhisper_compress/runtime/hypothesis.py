@@ -83,7 +83,7 @@ class Text:
         self._tokens = list(options.prefix)
         # Times go on while the text goes round: a loop shows in the text alone.
         self._spoken = [token for token in self._tokens if self._is_text(token)] if options.timestamps else self._tokens
-        self._given = len(options.prefix)
+        self._given, self._settled = len(options.prefix), len(self._spoken)
         self._logprobs = [0.0] * self._given
 
     def take(self, scores: np.ndarray) -> None:
@@ -100,7 +100,8 @@ class Text:
         self._tokens.append(token)
         if self._rules and self._is_text(token):
             self._spoken.append(token)
-        if self._stop_loops and (surplus := repeated(self._spoken)):
+        # What was given is settled, however often it says the same: it neither counts nor can be cut.
+        if self._stop_loops and (surplus := repeated(self._spoken[self._settled :])):
             self._finish(self._first(len(self._spoken) - surplus), looped=True)
         elif len(self._tokens) >= self._room:
             self._finish(self._tokens)

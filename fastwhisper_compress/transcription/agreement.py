@@ -28,7 +28,17 @@ def divided(words: Sequence[Word], fixed: Sequence[Word]) -> tuple[tuple[Word, .
 
     The borders of its words need not be theirs: a comma that has come belongs to the word before it, and is then the
     first of the rest.
+
+    Args:
+        words: The hypothesis. Its tokens must begin with those of ``fixed``, as they do where these were its prefix.
+        fixed: What it begins with.
+
+    Raises:
+        ValueError: It does not.
     """
+    given = [token for word in fixed for token in word.tokens]
+    if [token for word in words for token in word.tokens][: len(given)] != given:
+        raise ValueError("the hypothesis does not begin with the words that are fixed")
     times = [(word.start_s, word.end_s) for word in words for _ in word.tokens]
     place, again = 0, []
     for word in fixed:

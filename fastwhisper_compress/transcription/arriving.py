@@ -21,6 +21,10 @@ class Source(Protocol):
 
         Waits until there are at least ``least`` samples or no more will come; none means that it has ended.
 
+        Args:
+            least: How many are worth waiting for.
+            most: How many to take, at least one: that none were wanted would look like the end.
+
         Raises:
             FastWhisperError: The stream broke, after all that came before has been taken.
         """
@@ -52,7 +56,13 @@ class Arriving:
         threading.Thread(target=self._read, args=(blocks,), name="audio reader", daemon=True).start()
 
     def take(self, least: int, most: int) -> np.ndarray:
-        """Return what has arrived; see :class:`Source`."""
+        """Return what has arrived; see :class:`Source`.
+
+        Raises:
+            ValueError: ``most`` is not positive.
+        """
+        if most < 1:
+            raise ValueError(f"cannot take {most} samples")
         with self._changed:
             self._changed.wait_for(lambda: self._held >= min(least, self._room) or self._ended)
             if self._error and not self._held:

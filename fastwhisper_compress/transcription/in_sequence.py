@@ -11,14 +11,14 @@ from fastwhisper_compress.runtime.audio import SAMPLE_RATE
 from fastwhisper_compress.runtime.audio_blocks import open_audio
 from fastwhisper_compress.runtime.options import Options
 from fastwhisper_compress.transcription.reading import Counted
-from fastwhisper_compress.transcription.sequential import Listener, sequential_steps
+from fastwhisper_compress.transcription.sequential import SequentialModel, sequential_steps
 from fastwhisper_compress.transcription.work import End, Event, Part, Reading
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-def transcribe_in_sequence(model: Listener, readings: Iterable[Reading], options: Options) -> Iterator[Event]:
+def transcribe_in_sequence(model: SequentialModel, readings: Iterable[Reading], options: Options) -> Iterator[Event]:
     """Transcribe files in sequential mode.
 
     Args:
@@ -43,7 +43,7 @@ def transcribe_in_sequence(model: Listener, readings: Iterable[Reading], options
             yield reading, error
 
 
-def _heard(model: Listener, reading: Reading, options: Options) -> Iterator[Part | End]:
+def _heard(model: SequentialModel, reading: Reading, options: Options) -> Iterator[Part | End]:
     if reading.end is not None:
         yield reading.end
         return

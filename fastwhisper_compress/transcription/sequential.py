@@ -55,8 +55,8 @@ _FRAME = SAMPLE_RATE // 100  # samples; less than that is no audio
 _WINDOW = MAX_CLIP_S * SAMPLE_RATE
 
 
-class Listener(Protocol):
-    """What is needed of a transcriber."""
+class SequentialModel(Protocol):
+    """What sequential mode needs of a transcriber."""
 
     manifest: Manifest
 
@@ -65,7 +65,7 @@ class Listener(Protocol):
 
 
 def transcribe_sequentially(
-    model: Listener,
+    model: SequentialModel,
     blocks: Iterable[np.ndarray],
     options: Options = DEFAULTS,
     *,
@@ -92,7 +92,7 @@ def transcribe_sequentially(
 
 
 def sequential_steps(
-    model: Listener,
+    model: SequentialModel,
     blocks: Iterable[np.ndarray],
     options: Options = DEFAULTS,
     *,
@@ -147,7 +147,7 @@ def sequential_steps(
             spoken = next(texts, None) if any(token < begin for token in tokens) else None
             if spoken is not None and start < end and spoken.text.strip():
                 context += tokens
-                segments.append(_moved(spoken, at_s, min(start, length_s), min(end, length_s)))
+                segments.append(_placed(spoken, at_s, min(start, length_s), min(end, length_s)))
         forget = not condition_on_previous or found.temperature > _WARM
         options = replace(options, previous=() if forget else tuple(context[-most_context:]))
         yield Step(audio.passed, found.language, tuple(segments), options.previous)
@@ -180,7 +180,7 @@ class _Ahead:
         self.passed += samples
 
 
-def _heard(model: Listener, window: np.ndarray, options: Options, temperatures: Sequence[float]) -> Transcript:
+def _heard(model: SequentialModel, window: np.ndarray, options: Options, temperatures: Sequence[float]) -> Transcript:
     """Return the first transcript that is good or silent, or the last."""
     for temperature in temperatures:
         found = model.transcribe(window, replace(options, temperature=temperature))
@@ -226,7 +226,7 @@ def _pieces(
     return found, None if ended else seconds(tokens[places[-1] - 1])
 
 
-def _moved(segment: Segment, by_s: float, start_s: float, end_s: float) -> Segment:
+def _placed(segment: Segment, by_s: float, start_s: float, end_s: float) -> Segment:
     """Return a segment of a window with these times, in seconds of the recording; its words move with it."""
     words = tuple(
         replace(word, start_s=round(by_s + word.start_s, 2), end_s=round(by_s + word.end_s, 2))

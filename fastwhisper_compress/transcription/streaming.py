@@ -15,23 +15,26 @@ from typing import Protocol
 
 import numpy as np
 
-from fastwhisper_compress.errors import FastWhisperError
+from fastwhisper_compress.errors import FastWhisperError, UsageError
 from fastwhisper_compress.runtime.audio import MAX_CLIP_S, SAMPLE_RATE
-from fastwhisper_compress.runtime.options import Options
+from fastwhisper_compress.runtime.options import DEFAULTS, Options
 from fastwhisper_compress.runtime.transcript import Transcript, Word
 from fastwhisper_compress.transcription.agreement import agreed, divided
 from fastwhisper_compress.transcription.arriving import Source
 from fastwhisper_compress.transcription.utterances import Utterances
-from fastwhisper_compress.transcription.vad import SpeechDetector, SpeechRules
+from fastwhisper_compress.transcription.vad import DEFAULT_RULES, SpeechDetector, SpeechRules
 
-_MOST_CONTEXT = 224  # tokens: half of what a Whisper model writes at most
+_MOST_CONTEXT = 224  # tokens: the runtime takes what fits of them, which is a little less in the largest model
+_MOST_PREFIX = 150  # tokens: behind the context there is room for 220, and what follows has to fit as well
+
+_MOST_S = MAX_CLIP_S - 2  # of a clip and a step: what the detector of speech holds back has to fit too
 
 
 class Model(Protocol):
     """What streaming needs of a transcriber."""
 
     def transcribe(self, samples: np.ndarray, options: Options = ...) -> Transcript:
-        """Transcribe one clip, float32 (n,) at 16 kHz, of at most 30 s."""
+        """Transcribe one clip, float32 (n,) at 16 kHz, of at most 30 s; its tokens begin with the prefix of the options."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,11 @@ class Pace:
         pause_s: Silence that ends an utterance.
         clip_s: A clip that is longer than this is shortened at a committed word.
         kept_s: How much of the committed part stays when it is: what is heard is understood better with its beginning.
-        unsettled_s: How much stays of a clip that is much too long because no two transcripts agree.
+        unsettled_s: How much stays of a clip that is much too long because no two transcripts agree, or one word of it
+            would not end.
+
+    Raises:
+        UsageError: With these a clip of 30 s might be too short for the next step.
     """
 
     step_s: float = 1.0
@@ -51,6 +58,23 @@ class Pace:
     clip_s: float = 15.0
     kept_s: float = 5.0
     unsettled_s: float = 8.0
+
+    def __post_init__(self) -> None:
+        positive = min(self.step_s, self.pause_s, self.clip_s, self.unsettled_s) > 0 and self.kept_s >= 0
+        if not positive or max(self.unsettled_s, self.kept_s) > self.clip_s or self.clip_s + self.step_s > _MOST_S:
+            raise UsageError(
+                f"{self} cannot be kept",
+                place="Pace",
+                remedy=f"give positive seconds: unsettled_s and kept_s at most clip_s, clip_s + step_s at most {_MOST_S}",
+            )
+
+    @property
+    def longest_s(self) -> float:
+        """What a clip is shortened at even where it means to commit what is not settled: half way to what fits."""
+        return (self.clip_s + MAX_CLIP_S) / 2
+
+
+DEFAULT_PACE = Pace()
 
 
 @dataclass(frozen=True)
@@ -81,11 +105,11 @@ class Committed:
 def transcribe_stream(
     model: Model,
     source: Source,
-    options: Options = Options(),  # noqa: B008 - frozen
+    options: Options = DEFAULTS,
     *,
     detector: SpeechDetector,
-    rules: SpeechRules = SpeechRules(),  # noqa: B008 - frozen
-    pace: Pace = Pace(),
+    rules: SpeechRules = DEFAULT_RULES,
+    pace: Pace = DEFAULT_PACE,
 ) -> Iterator[Committed]:
     """Transcribe a stream while it goes on.
 
@@ -176,7 +200,7 @@ class LiveText:
             self._options = replace(self._options, language=found.language)
         if ends:
             self._drop(len(self._committed), self._samples.size / SAMPLE_RATE)
-        elif self._samples.size > self._pace.clip_s * SAMPLE_RATE:
+        elif self._samples.size > self._pace.clip_s * SAMPLE_RATE or len(self._prefix()) > _MOST_PREFIX:
             told += self._shorten()
         return Committed(
             text="".join(word.text for word in told),
@@ -190,28 +214,33 @@ class LiveText:
         )
 
     def _transcribe(self) -> Transcript:
-        prefix = tuple(token for word in self._committed for token in word.tokens)
-        options = replace(self._options, words=True, previous=tuple(self._context), prefix=prefix)
+        options = replace(self._options, words=True, previous=tuple(self._context), prefix=self._prefix())
         found = self._model.transcribe(self._samples, options)
         if not found.ended and self._context:  # which often is why
             self._context.clear()
             found = self._model.transcribe(self._samples, replace(options, previous=()))
         return found
 
+    def _prefix(self) -> tuple[int, ...]:
+        return tuple(token for word in self._committed for token in word.tokens)
+
     def _shorten(self) -> tuple[Word, ...]:
-        """Cut a clip that has become long; returns what had to be committed for it."""
+        """Cut a clip that has become long, or the text of it; returns what had to be committed for it."""
         place = self._place_to_cut()
         if place:
             self._drop(place, self._committed[place].start_s)
         length_s = self._samples.size / SAMPLE_RATE
-        if length_s <= (self._pace.clip_s + MAX_CLIP_S) / 2:
+        if length_s <= self._pace.longest_s:
             return ()
         # No two transcripts agree, or there are no words. What is far behind has been heard with all that follows it.
         edge_s = length_s - self._pace.unsettled_s
         told = self._commit(self._tail, sum(word.end_s <= edge_s for word in self._tail))
         old = sum(word.end_s <= edge_s for word in self._committed)
         rest = self._committed[old:] + self._tail
-        self._drop(old, min(edge_s, rest[0].start_s) if rest else edge_s)
+        begin_s = min(edge_s, rest[0].start_s) if rest else edge_s
+        if length_s - begin_s > self._pace.longest_s:  # no word lasts so long: it has swallowed noise, and may go on to
+            begin_s = edge_s
+        self._drop(old, begin_s)
         return told
 
     def _place_to_cut(self) -> int:
@@ -248,4 +277,4 @@ class LiveText:
 
 
 def _earlier(word: Word, seconds: float) -> Word:
-    return replace(word, start_s=word.start_s - seconds, end_s=word.end_s - seconds)
+    return replace(word, start_s=max(0.0, word.start_s - seconds), end_s=word.end_s - seconds)

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors.numpy import save_file
-from small_whisper import small_checkpoint
+from small_whisper import saying, small_checkpoint
 
 from fastwhisper_compress.checkpoint.decoding import decoding_from_tokenizer
 from fastwhisper_compress.checkpoint.tokenizer import begin_suppress_ids, released_tokenizer, suppress_ids
@@ -45,13 +45,15 @@ class Done:
             assert word in message
 
 
-def start(*arguments: object, cwd: Path, **environment: str) -> subprocess.Popen[str]:
+def start(
+    *arguments: object, cwd: Path, stdin: int | BinaryIO = subprocess.DEVNULL, **environment: str
+) -> subprocess.Popen[str]:
     """Start a command as the leader of a process group, as a shell does."""
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         cwd=cwd,
         env=os.environ | environment,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -93,11 +95,9 @@ def write_model(folder: Path, *, decisive: bool = True, seed: int = 0) -> Path:
     )
     decoding = replace(decoding, max_length=checkpoint.dims.n_text_ctx)
     checkpoint = replace(checkpoint, tokenizer_json=tokenizer, decoding=decoding)
-    tensors = {name: np.array(value) for name, value in checkpoint.tensors.items()}
     if decisive:
-        words = tensors["decoder.embed_tokens.weight"][[262, decoding.eot]]
-        gain = np.float32([120, 160]) / np.square(words).sum(axis=1)
-        tensors["decoder.layer_norm.bias"] += gain @ words
+        checkpoint = saying(checkpoint, 262)
+    tensors = {name: np.array(value) for name, value in checkpoint.tensors.items()}
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(model_config(checkpoint)))
     (folder / "generation_config.json").write_text(json.dumps(generation_config(checkpoint)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,6 +134,43 @@ def test_a_killed_process_goes_on(artifact, talks, interrupted, tmp_path):
         assert (out / "long.journal").exists()
     subprocess.run(command, check=True, capture_output=True)
     assert snapshot(out) == snapshot(whole)  # a draft that it was killed over is gone too
+
+
+def first_line_of(*arguments):
+    """Run a command and read the first line of what it prints, as ``head -1`` does: line, exit code, stderr."""
+    command = [sys.executable, hearing.__file__, "transcribe", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8") as process:
+        line = process.stdout.readline()
+        process.stdout.close()
+        return line, process.wait(timeout=240), process.stderr.read()
+
+
+def test_with_a_folder_all_is_transcribed_though_nobody_reads(artifact, talks, tmp_path):
+    out, missing = tmp_path / "out", tmp_path / "missing.wav"
+    found = first_line_of(artifact, talks[1], talks[0], "--out", out)
+    assert found == (f"{out / 'short.txt'}\n", 0, "")
+    assert set(snapshot(out)) == {"short.txt", "long.txt"}
+    line, code, err = first_line_of(artifact, talks[1], missing, "--out", out, "--batch-size", 1)
+    assert (line, code) == (f"{out / 'short.txt'}\n", 2)
+    assert f"error: {missing}" in err
+
+
+def test_without_one_it_ends_when_nobody_reads(artifact, talks, tmp_path):
+    line, code, err = first_line_of(artifact, talks[1], talks[0], tmp_path / "missing.wav")
+    assert line.startswith(f"{talks[1]}: ")
+    assert (code, err) == (0, "")
+
+
+def test_one_window_after_the_other_needs_no_batch(cli, artifact, monkeypatch, tmp_path):
+    """Where a recipe says auto, no memory is looked at and nothing said."""
+    found = json.loads((artifact / "manifest.json").read_text()) | {"batch_size": "auto"}
+    auto = tmp_path / "auto"
+    shutil.copytree(artifact, auto)
+    (auto / "manifest.json").write_text(json.dumps(found))
+    hearing.install(monkeypatch)
+    done = cli("transcribe", auto, tmp_path / "missing.wav", "--mode", "sequential")
+    assert done.code == 2
+    assert done.err.startswith(f"error: {tmp_path / 'missing.wav'}: no such file")
 
 
 def test_a_journal_is_not_gone_on_with_by_mistake(interrupted, transcribe, talks, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_whisper import opened, small_checkpoint, speech_like, uniform_plan, with_decoding
 
-from fastwhisper_compress.runtime.hypothesis import repeated
+from fastwhisper_compress.runtime.hypothesis import Text, repeated
 from fastwhisper_compress.runtime.options import Options
 
 PROMPT = (257, 270)
@@ -125,6 +126,30 @@ def test_transcribe_stops_in_loops_unless_told_otherwise(circling):
     assert len(found.tokens) < len(on.tokens)
     assert on.tokens[: len(found.tokens)] == found.tokens
     assert len(found.text) < len(on.text)
+
+
+def test_what_was_given_is_never_cut(circling):
+    """Though it goes round in a circle, with what follows or by itself: what is found is a round more."""
+    free = greedy(circling, stop_loops=False).tokens
+    end = next(n for n in range(len(free) + 1) if repeated(free[:n]))
+    for n_given in (end - 1, end - 3, end + 5):
+        found = circling.transcribe(SAMPLES, Options(prefix=free[:n_given]))
+        assert found.looped
+        assert n_given < len(found.tokens) < n_given + 20
+        assert found.tokens == free[: len(found.tokens)]
+
+
+def test_nor_is_a_time_that_was_given():
+    decoding = SimpleNamespace(eot=9, no_timestamps=10, timestamp_begin=11)
+    prefix = (11, *[1, 2, 3, 4] * 5, 1, 2, 3, 15, 15)
+    text = Text(decoding, Options(timestamps=True, prefix=prefix), 90, language="en", no_speech_prob=None)
+    for token in [4, 1, 2, 3] * 6:
+        assert text.hypothesis is None
+        scores = np.full(99, -9, np.float32)
+        scores[token] = 0
+        text.take(scores)
+    assert text.finished().looped
+    assert text.finished().tokens == (*prefix, 4, 1, 2, 3)
 
 
 def test_a_clip_after_a_loop_is_decoded_as_if_alone(circling):

@@ -41,6 +41,12 @@ def test_a_comma_that_came_later_is_the_first_of_the_rest():
     assert [(word.text, word.tokens) for word in rest] == [(",", (ord(","),)), (" c", (ord(" "), ord("c")))]
 
 
+@pytest.mark.parametrize("heard", [(), (" a",), (" a", " c", " d")])
+def test_a_hypothesis_that_begins_otherwise_is_refused(heard):
+    with pytest.raises(ValueError, match="does not begin"):
+        divided(words(*heard), words(" a", " bc"))
+
+
 def test_words_that_have_grown_together_are_told_apart():
     fixed, rest = divided(words(" a-b", " c"), words(" a", "-"))
     assert [(word.text, word.end_s) for word in fixed] == [(" a", 1.0), ("-", 1.0)]

@@ -26,6 +26,13 @@ def test_all_that_has_arrived_is_taken_at_once_and_in_order():
     assert source.take(RATE, RATE).size == 0
 
 
+def test_to_take_nothing_is_a_mistake_and_not_the_end():
+    with Arriving([block(1)]) as source:
+        with pytest.raises(ValueError, match="0 samples"):
+            source.take(RATE, 0)
+        assert source.take(RATE, RATE).size == RATE
+
+
 def test_a_reader_waits_when_nobody_takes():
     read = threading.Semaphore(0)
 

@@ -6,13 +6,15 @@ import random
 import tracemalloc
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastwhisper_compress.errors import AudioError
+from fastwhisper_compress.errors import AudioError, UsageError
+from fastwhisper_compress.runtime.hypothesis import Text
 from fastwhisper_compress.runtime.options import Options
 from fastwhisper_compress.runtime.transcript import Transcript, Word
 from fastwhisper_compress.transcription.streaming import Pace, transcribe_stream
@@ -21,6 +23,8 @@ from fastwhisper_compress.transcription.vad import FRAME, SpeechRules
 RATE = 16_000
 UNSURE = 1_000_000  # tokens from here on are of words that were misheard
 RULES, PACE = SpeechRules(), Pace()
+EOT = 9
+DECODING = SimpleNamespace(eot=EOT)
 
 
 @dataclass
@@ -149,6 +153,13 @@ def test_what_was_dropped_becomes_context_of_bounded_length():
     assert last.previous[-1] + 1 == last.prefix[0]
 
 
+def test_a_language_of_many_tokens_leaves_room_for_what_follows():
+    speech = spoken([0.02] * 600, word_s=0.03)
+    model = Model(speech)
+    check(speech, model, stream(speech, model))
+    assert max(len(options.previous) + len(options.prefix) for _, options in model.heard) < 400
+
+
 def test_a_pause_commits_all_and_empties_the_clip():
     speech = spoken([0.2] * 5 + [5.0] + [0.2] * 5)
     model = Model(speech)
@@ -203,6 +214,73 @@ def test_sound_without_words_does_not_grow():
     found = stream(None, model, Given(np.arange(1, 100 * RATE, dtype=np.float32)))
     assert all(not one.text for one in found)
     assert max(size for size, _ in model.heard) <= 25 * RATE
+
+
+def test_a_word_that_does_not_end_is_cut_through():
+    """A hum is one word from the beginning of the clip to its end, whatever was cut off before."""
+
+    class Hums(Model):
+        def transcribe(self, samples, options):
+            self.heard.append((samples.size, options))
+            word = Word(" mmh", 0.0, samples.size / RATE, 1.0, (1,))
+            return Transcript(" mmh", (1,), looped=False, ended=True, mean_logprob=0.0, language="en", words=(word,))
+
+    model = Hums(Speech(np.zeros(0), []))
+    found = stream(None, model, Given(np.arange(1, 100 * RATE, dtype=np.float32)))
+    assert found[-1].ends
+    assert found[-1].heard_s == pytest.approx(100, abs=0.1)
+    assert max(size for size, _ in model.heard) <= 25 * RATE
+    assert all(0 <= word.start_s <= word.end_s <= one.heard_s for one in found for word in one.words)
+
+
+@dataclass
+class Says:
+    """Scores one token after the other as a decoder would, into the text that the runtime makes of it."""
+
+    tokens: list[int]
+    rate: float = 2.0  # of them, a second
+
+    def transcribe(self, samples, options):
+        seconds = samples.size / RATE
+        text = Text(DECODING, options, 448, language="en", no_speech_prob=None)
+        coming = iter([*self.tokens[len(options.prefix) : round(self.rate * seconds)], EOT])
+        while text.hypothesis is None:
+            scores = np.full(EOT + 1, -9.0, np.float32)
+            scores[next(coming)] = 0
+            text.take(scores)
+        found = text.finished()
+        words = tuple(
+            Word(f" {token}", i / self.rate, (i + 1) / self.rate, 1.0, (token,)) for i, token in enumerate(found.tokens)
+        )
+        return Transcript("", found.tokens, found.looped, found.ended, 0.0, "en", words=words)
+
+
+@pytest.mark.parametrize("seconds", [13, 14])
+def test_who_repeats_a_phrase_is_heard_each_time(seconds):
+    samples = np.concatenate([np.arange(1, seconds * RATE + 1), -np.arange(seconds * RATE + 1, (seconds + 2) * RATE)])
+    phrases = [1, 2, 3, 4] * 9
+    found = stream(None, Says(phrases), Given(samples.astype(np.float32)))
+    tokens = [token for one in found for word in one.words for token in word.tokens]
+    assert found[-1].ends
+    assert tokens == phrases[: len(tokens)]
+    assert len(tokens) == pytest.approx(2 * seconds, abs=2)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"step_s": 14.0}, {"clip_s": 30.0}, {"unsettled_s": 16.0}, {"step_s": 0.0}, {"kept_s": -1.0}]
+)
+def test_a_pace_that_leaves_no_room_is_refused(changes):
+    with pytest.raises(UsageError, match="cannot be kept"):
+        replace(PACE, **changes)
+
+
+@pytest.mark.parametrize("pace", [Pace(step_s=13.0), Pace(step_s=0.5, clip_s=27.5), Pace(step_s=20.0, clip_s=8.0)])
+def test_there_is_always_room_for_the_next_step(pace):
+    speech = spoken([0.2] * 200)
+    model = Model(speech)
+    source = Given(speech.samples, arriving=(0.7, 3.0, 40.0))
+    found = list(transcribe_stream(model, source, detector=Detector(), rules=RULES, pace=pace))
+    check(speech, model, found)
 
 
 def test_a_loop_commits_nothing_until_it_is_gone_and_is_tried_without_context():
