@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Say(Protocol):
     """Prints a line."""
 
-    def __call__(self, message: str, *, err: bool = ...) -> None:
+    def __call__(self, text: str, *, err: bool = ...) -> None:
         """Print it on standard output, or on stderr."""
 
 

@@ -196,7 +196,7 @@ def _rounded(e: Emitter, x: str) -> tuple[str, str, str]:
     """
     g = e.graph
 
-    def step(op: str, inputs: list[str], label: str, **attributes: int) -> str:
+    def step(op: str, inputs: list[str], label: str, **attributes: Any) -> str:
         return g.node(op, inputs, f"{x}.{label}", f"{x}.{label}", **attributes)
 
     most, least = (step(f"Reduce{which}", [x, g.const([1])], which.lower(), keepdims=1) for which in ("Max", "Min"))

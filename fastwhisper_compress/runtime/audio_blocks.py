@@ -63,7 +63,9 @@ class AudioBlocks:
             is_silent = False
             yield found
         if self._pipe is not None and self._pipe.stalled:
-            raise StalledError("nothing more came", place=self._place, remedy="check what writes to it, or wait longer")
+            raise _stalled("nothing more came", self._place)
+        if is_silent and self._pipe is not None and not self.gaps:
+            raise _empty(self._place)
         if is_silent:
             reason = f": {self.gaps[0].reason}" if self.gaps else ""
             raise AudioError(f"holds no samples{reason}", place=self._place, remedy="export the file again")
@@ -122,8 +124,23 @@ def open_stream(
         return AudioBlocks(Mixed(RawPcm(pipe, rate, channels), least=LIVE_BLOCK), name, pipe=pipe)
     if not pipe.looks_like_a_container():
         if pipe.stalled:
-            raise StalledError("nothing came", place=name, remedy="check what writes to it, or wait longer")
+            raise _stalled("nothing came", name)
+        if pipe.is_empty:
+            raise _empty(name)
         raise AudioError(
             "begins like no container that is known", place=name, remedy="say at which rate it is, if it is raw PCM"
         )
-    return AudioBlocks(DecodedStream(pipe, name), name, pipe=pipe)
+    try:
+        return AudioBlocks(DecodedStream(pipe, name), name, pipe=pipe)
+    except AudioError:
+        if pipe.stalled:  # in the middle of a header, which is then like none that is known
+            raise _stalled("nothing more came", name) from None
+        raise
+
+
+def _stalled(problem: str, place: str) -> StalledError:
+    return StalledError(problem, place=place, remedy="check what writes to it, or wait longer")
+
+
+def _empty(place: str) -> AudioError:
+    return AudioError("nothing came", place=place, remedy="check what writes to it")

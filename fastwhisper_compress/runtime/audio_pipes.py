@@ -56,6 +56,11 @@ class Pipe:
         frame_of_mpeg = len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0
         return head.startswith(_MAGIC) or head[4:8] == b"ftyp" or frame_of_mpeg
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the pipe ended before there was a byte, once it was looked for a container."""
+        return not self._ahead
+
     def _take(self, size: int, unless: int | None = None) -> bytes:
         if self.stalled:
             return b""
