@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastwhisper_compress.report import Results
 
 
+_DETAIL = " | "  # behind it stands what changes on the way, such as a loss
 _PLACES_SHOWN = 5
 _TEXT_SHOWN = 80  # characters of a place
 
@@ -47,11 +48,12 @@ def progress() -> Iterator[Report]:
         tasks: dict[str, TaskID] = {}
 
         def show(what: str, done: int, of: int) -> None:
-            if what not in tasks:
+            name = what.partition(_DETAIL)[0]
+            if name not in tasks:
                 for task in tasks.values():
                     bars.update(task, completed=bars.tasks[task].total)
-                tasks[what] = bars.add_task(what, total=of)
-            bars.update(tasks[what], completed=done, total=of)
+                tasks[name] = bars.add_task(what, total=of)
+            bars.update(tasks[name], completed=done, total=of, description=what)
 
         yield show
         for task in tasks.values():
@@ -63,8 +65,9 @@ def _lines() -> Report:
 
     def show(what: str, done: int, of: int) -> None:
         tenth = 10 * done // max(of, 1)
-        if said.get(what) != tenth:
-            said[what] = tenth
+        name = what.partition(_DETAIL)[0]
+        if said.get(name) != tenth:
+            said[name] = tenth
             with suppress(BrokenPipeError):  # nobody reads the progress; the work goes on
                 sys.stderr.write(f"{what} {done}/{of}\n" if of > 1 else f"{what}\n" if not done else "")
                 sys.stderr.flush()

@@ -10,9 +10,10 @@ from fastwhisper_compress.checkpoint.dims import Dims, Module, modules, tensor_s
 from fastwhisper_compress.emit.precision import Plan, Precision, Provider
 from fastwhisper_compress.passes.precisions import assigned
 from fastwhisper_compress.passes.shrink import channels_left, heads_left
+from fastwhisper_compress.recipe.base import BasePass
 from fastwhisper_compress.recipe.check import check_against
 from fastwhisper_compress.recipe.loader import LoadedRecipe
-from fastwhisper_compress.recipe.schema import PASSES, BasePass, Fuse, Prune
+from fastwhisper_compress.recipe.schema import PASSES, Fuse, Prune
 from fastwhisper_compress.recipe.selectors import select
 
 Shape = tuple[int, ...]

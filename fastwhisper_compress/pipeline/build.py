@@ -17,7 +17,7 @@ from fastwhisper_compress.emit.audit import audit
 from fastwhisper_compress.emit.precision import Plan, Provider
 from fastwhisper_compress.errors import ArtifactError
 from fastwhisper_compress.evaluation.suite import Suite
-from fastwhisper_compress.passes.apply import Compressed, apply, uncalibrated
+from fastwhisper_compress.passes.apply import Compressed, Learn, apply, planned, uncalibrated
 from fastwhisper_compress.passes.blocks import calibrated_blocks
 from fastwhisper_compress.passes.statistics import Statistics
 from fastwhisper_compress.pipeline.calibrate import calibrate, calibration_spec
@@ -26,8 +26,10 @@ from fastwhisper_compress.pipeline.gates import Gates
 from fastwhisper_compress.pipeline.provenance import code_digest, package_versions
 from fastwhisper_compress.pipeline.seal import key
 from fastwhisper_compress.pipeline.store import Store
+from fastwhisper_compress.pipeline.train import KIND, LABELS, Course, Teacher, check_course, train_stage
 from fastwhisper_compress.pipeline.verify import parity_clips, verify_compressed, verify_fp32, verify_loads
-from fastwhisper_compress.recipe.schema import BasePass
+from fastwhisper_compress.recipe.base import BasePass
+from fastwhisper_compress.recipe.learning import Training
 from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION, BatchSize, EncoderContext, Offload
 from fastwhisper_compress.runtime.transcriber import load_artifact
 
@@ -71,13 +73,36 @@ class Order:
 class Builder:
     """Makes artifacts of one checkpoint, verified on one parity set, in one store."""
 
-    def __init__(self, store: Store, checkpoint: Checkpoint, gates: Gates, parity: Suite, report: Report) -> None:
+    def __init__(
+        self,
+        store: Store,
+        checkpoint: Checkpoint,
+        gates: Gates,
+        parity: Suite,
+        report: Report,
+        *,
+        teachers: Mapping[str, Teacher] | None = None,
+        processes: int = 1,
+    ) -> None:
+        """Hold what all artifacts share.
+
+        Args:
+            store: Keeps what is made.
+            checkpoint: The weights to start from.
+            gates: The least quality.
+            parity: Suite that artifacts are verified on.
+            report: Called with what is going on, and how much of how much is done.
+            teachers: Whom students learn from, by the names in the recipe, besides the checkpoint itself.
+            processes: How many processes train together.
+        """
         self._store = store
         self._checkpoint = checkpoint
         self._gates = gates
         self._parity = parity
         self._report = report
         self._versions = package_versions(_NUMERICS)
+        self._teachers = teachers or {}
+        self._processes = processes
 
     def check(self, order: Order) -> Plan:
         """Refuse what no provider or group size can honour, before any long work.
@@ -89,8 +114,14 @@ class Builder:
 
         Raises:
             ProviderError: The provider has no kernel for one of the precisions.
-            RecipeError: A group size does not divide a module's inputs, or layers that are to be streamed cannot.
+            RecipeError: A group size does not divide a module's inputs, layers that are to be streamed cannot, or what is
+                to be learnt cannot be.
         """
+        for pass_ in order.passes:
+            if isinstance(pass_, Training):
+                plan, _ = planned(order.passes, order.selections, order.provider)
+                teacher = self._checkpoint if pass_.teacher is None else self._teachers[pass_.teacher].checkpoint
+                check_course(pass_, self._checkpoint, teacher, plan)
         pairs = zip(order.passes, order.selections, strict=True)
         kept = [(one, paths) for one, paths in pairs if one.stage != "weights" or not one.calibrated]
         passes, selections = [one for one, _ in kept], [paths for _, paths in kept]
@@ -98,8 +129,8 @@ class Builder:
         check_plan(compressed.checkpoint, compressed.plan, layers=order.offload == "layers")
         return compressed.plan
 
-    def specs(self, order: Order, baseline: str | None) -> dict[str, dict[str, Any]]:
-        """Return what decides each stage of an artifact, by the kind of the stage and in the order of making.
+    def specs(self, order: Order, baseline: str | None) -> list[tuple[str, dict[str, Any]]]:
+        """Return what decides each stage of an artifact, with the kind of the stage and in the order of making.
 
         Args:
             order: What to make.
@@ -109,12 +140,17 @@ class Builder:
             RecipeError: A pass calibrates and the order names no calibration, or no FP32 artifact that listens to it.
             ProviderError: The provider has no kernel for one of the precisions.
         """
-        plan, found = self.check(order), {}
-        if asking := [pass_ for pass_ in order.passes if pass_.calibrated]:
-            if order.calibration is None or baseline is None:
-                raise uncalibrated(asking[0])
-            found["calibration"] = calibration_spec(self._checkpoint, baseline, order.calibration)
-        found["artifact"] = {
+        plan, found = self.check(order), []
+        asking = [pass_ for pass_ in order.passes if pass_.calibrated]
+        if asking and (order.calibration is None or baseline is None):
+            raise uncalibrated(asking[0])
+        calibration = self._calibration_spec(order, baseline)
+        if calibration is not None:
+            found.append(("calibration", calibration))
+        own = None if baseline is None else self._store.root / "artifact" / baseline
+        for course in self._courses(order, own).values():
+            found += [(LABELS, course.labels_spec), (KIND, course.spec)]
+        artifact = {
             "model": [public_id(self._checkpoint.source), self._checkpoint.source.revision],
             "checkpoint": self._checkpoint.digest,
             "decoding": self._checkpoint.decoding.to_json(),
@@ -125,7 +161,8 @@ class Builder:
             "margin_s": order.margin_s,
             "batch_size": order.batch_size,
             "offload": order.offload,
-            "calibration": key(found["calibration"]) if asking else None,
+            "calibration": None if calibration is None else key(calibration),
+            "trained": [key(spec) for kind, spec in found if kind == KIND],
             "gate": self._least(order, plan),
             "gates": asdict(self._gates),
             "parity": self._parity.digest,
@@ -133,7 +170,7 @@ class Builder:
             "versions": self._versions,
             "code": code_digest("checkpoint", "passes", "emit", "pipeline", "runtime"),
         }
-        return found
+        return [*found, ("artifact", artifact)]
 
     def build(self, order: Order, baseline: Path | None) -> Path:
         """Return the folder of an artifact, making it unless the store has it.
@@ -147,25 +184,68 @@ class Builder:
             RecipeError: A pass calibrates and the order names no calibration, or no FP32 artifact that listens to it.
             ProviderError: The provider has no kernel for one of the precisions.
         """
-        specs = self.specs(order, None if baseline is None else baseline.name)
-        statistics = self._statistics(order, baseline)
-        compressed = apply(self._checkpoint, order.passes, order.selections, order.provider, statistics)
+        _, spec = self.specs(order, None if baseline is None else baseline.name)[-1]
 
         def make(folder: Path) -> None:
+            learnt: list[dict[str, Any]] = []
+            compressed = apply(
+                self._checkpoint, order.passes, order.selections, order.provider, self._statistics(order, baseline),
+                self._learn(order, baseline, learnt),
+            )  # fmt: skip
             plan = self._rounded(compressed)
             self._report("emit", 0, 1)
             emission = emit(compressed.checkpoint, plan, folder, layers=order.offload == "layers")
             audit(folder, modules(self._checkpoint.dims), plan, emission.modules)
-            manifest = self._manifest(order, plan, compressed, emission)
+            manifest = self._manifest(order, plan, compressed, emission) | {"training": learnt}
             manifest["files"] = _files(folder)
             write_json(folder / "manifest.json", manifest)
-            manifest["verify"] = self._verify(folder, baseline, specs["artifact"]["gate"])
+            manifest["verify"] = self._verify(folder, baseline, spec["gate"])
             write_json(folder / "manifest.json", manifest)
 
-        return self._store.stage("artifact", specs["artifact"], make)
+        return self._store.stage("artifact", spec, make)
+
+    def _learn(self, order: Order, baseline: Path | None, logs: list[dict[str, Any]]) -> Learn:
+        """Return what trains a pass, and adds to the logs."""
+        courses = self._courses(order, baseline)
+
+        def learn(number: int, student: Checkpoint, plan: Plan) -> tuple[Checkpoint, str]:
+            course = replace(courses[number], plan=plan)  # which now knows what smoothing did
+            found = train_stage(self._store, course, student, self._processes, self._report)
+            logs.append(found.log)
+            return found.checkpoint, found.note
+
+        return learn
+
+    def _courses(self, order: Order, baseline: Path | None) -> dict[int, Course]:
+        """Return the trainings of an order by the number of their pass; none where there is nothing to learn from."""
+        if order.calibration is None or baseline is None:
+            return {}
+        plan, _ = planned(order.passes, order.selections, order.provider)
+        calibration = self._calibration_spec(order, baseline.name)
+        own = Teacher(self._checkpoint, baseline.name, lambda: baseline)
+        before: list[Mapping[str, Any]] = []
+        found: dict[int, Course] = {}
+        for number, (pass_, paths) in enumerate(zip(order.passes, order.selections, strict=True)):
+            if isinstance(pass_, Training):
+                start = {
+                    "checkpoint": self._checkpoint.digest,
+                    "passes": list(before),
+                    "calibration": None if calibration is None else key(calibration),
+                    "trained": [key(course.spec) for course in found.values()],
+                }
+                teacher = own if pass_.teacher is None else self._teachers[pass_.teacher]
+                found[number] = Course(pass_, paths, teacher, order.calibration, order.seed, start, plan)
+            elif pass_.stage == "weights":
+                before.append(_described(pass_, paths))
+        return found
+
+    def _calibration_spec(self, order: Order, baseline: str | None) -> dict[str, Any] | None:
+        if order.calibration is None or baseline is None or not any(map(_measures, order.passes)):
+            return None
+        return calibration_spec(self._checkpoint, baseline, order.calibration)
 
     def _statistics(self, order: Order, baseline: Path | None) -> Statistics | None:
-        if order.calibration is None or baseline is None or not any(pass_.calibrated for pass_ in order.passes):
+        if order.calibration is None or baseline is None or not any(map(_measures, order.passes)):
             return None
 
         def progress(done: int, of: int) -> None:
@@ -236,6 +316,11 @@ class Builder:
             "weight_bytes": sum(by_precision.values()),
             "weight_bytes_by_precision": dict(by_precision),
         }
+
+
+def _measures(pass_: BasePass) -> bool:
+    """Say whether a pass needs statistics; one that learns listens to the speech itself."""
+    return pass_.calibrated and not isinstance(pass_, Training)
 
 
 def public_id(source: Source) -> str:

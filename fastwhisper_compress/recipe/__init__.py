@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from fastwhisper_compress.recipe.base import BasePass
 from fastwhisper_compress.recipe.catalog import find_recipe, list_recipes
 from fastwhisper_compress.recipe.check import check_against
+from fastwhisper_compress.recipe.learning import Distill, ElasticContext, Qat, Training
 from fastwhisper_compress.recipe.loader import LoadedRecipe, load_recipe
 from fastwhisper_compress.recipe.schema import (
     PASSES,
-    BasePass,
     Fp16,
     Fuse,
     Gate,
@@ -25,6 +26,8 @@ from fastwhisper_compress.recipe.selectors import select
 __all__ = [
     "PASSES",
     "BasePass",
+    "Distill",
+    "ElasticContext",
     "Fp16",
     "Fuse",
     "Gate",
@@ -32,8 +35,10 @@ __all__ = [
     "LoadedRecipe",
     "Pass",
     "Prune",
+    "Qat",
     "Recipe",
     "Smooth",
+    "Training",
     "WeightOnly",
     "check_against",
     "find_recipe",

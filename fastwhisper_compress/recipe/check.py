@@ -6,14 +6,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fastwhisper_compress.errors import RecipeError
+from fastwhisper_compress.recipe.base import TargetedPass
 from fastwhisper_compress.recipe.messages import combined
 from fastwhisper_compress.recipe.selectors import matcher, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from fastwhisper_compress.recipe.base import ModuleLike
     from fastwhisper_compress.recipe.loader import LoadedRecipe
-    from fastwhisper_compress.recipe.schema import ModuleLike
 
 
 def check_against(loaded: LoadedRecipe, modules: Sequence[ModuleLike]) -> tuple[tuple[str, ...], ...]:
@@ -63,7 +64,8 @@ def _conflicts(loaded: LoadedRecipe, selections: Mapping[int, tuple[str, ...]]) 
 
 def _claim(loaded: LoadedRecipe, index: int, path: str) -> str:
     """The place of the pattern by which a pass selects ``path``."""
-    targets = loaded.recipe.passes[index].targets
+    pass_ = loaded.recipe.passes[index]
+    targets = pass_.targets if isinstance(pass_, TargetedPass) else []
     entry = next(entry for entry, pattern in enumerate(targets) if matcher(pattern)(path))
     return loaded.where(("passes", index, "targets", entry))
 

@@ -106,7 +106,7 @@ class Network(nn.Module):
 
     def _layer(self, layer: Callable[..., Tensor], path: str, *values: Tensor) -> Tensor:
         if self.recompute and torch.is_grad_enabled():
-            found: Tensor = recomputed(layer, path, *values, use_reentrant=False)  # type: ignore[no-untyped-call]
+            found: Tensor = recomputed(layer, path, *values, use_reentrant=False)
             return found
         return layer(path, *values)
 
@@ -134,7 +134,7 @@ class Network(nn.Module):
 
     def _heads(self, path: str, x: Tensor) -> Tensor:
         """Split (batch, n, heads * head_dim) into (batch, heads, n, head_dim)."""
-        return x.unflatten(2, (-1, self.dims.head_dim(path))).transpose(1, 2)
+        return torch.unflatten(x, 2, (-1, self.dims.head_dim(path))).transpose(1, 2)
 
     def _linear(self, path: str, x: Tensor) -> Tensor:
         if path in self._see:

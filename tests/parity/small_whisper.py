@@ -117,14 +117,14 @@ def uniform_plan(dims, precision=FP32, *, fuse=True, provider="cpu") -> Plan:
 def recipe_plan(checkpoint, recipe, *, fuse=True, provider=None, statistics=None):
     """What a recipe makes of a checkpoint; ``fuse=False`` leaves out the fusions it allows.
 
-    Without ``statistics``, those of made-up activations are used where a pass calibrates.
+    Without ``statistics``, those of made-up activations are used where a pass calibrates. What learns is left untrained.
     """
     provider = provider or recipe.provider
     passes = [p for p in recipe.passes if p.runs_on(provider) and (fuse or p.stage != "graph")]
     selections = [select(p, modules(checkpoint.dims)) for p in passes]
     if statistics is None and any(p.calibrated for p in passes):
         statistics = made_up_statistics(checkpoint.dims)
-    compressed = apply(checkpoint, passes, selections, provider, statistics)
+    compressed = apply(checkpoint, passes, selections, provider, statistics, lambda _n, student, _plan: (student, ""))
     if statistics is None:
         return compressed
     blocks = calibrated_blocks(compressed.checkpoint, compressed.plan, compressed.statistics, lambda *_: None)
