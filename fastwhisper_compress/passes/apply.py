@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.emit.precision import Plan, Precision, Provider
 from fastwhisper_compress.errors import RecipeError
+from fastwhisper_compress.passes.drop_layers import drop_layers
+from fastwhisper_compress.passes.importance import Importance
+from fastwhisper_compress.passes.low_rank import low_rank
 from fastwhisper_compress.passes.precisions import assigned
 from fastwhisper_compress.passes.prune import prune
 from fastwhisper_compress.passes.smooth import smooth
 from fastwhisper_compress.passes.statistics import Statistics
-from fastwhisper_compress.recipe.schema import BasePass, Fuse, Prune, Smooth
+from fastwhisper_compress.recipe.base import BasePass
+from fastwhisper_compress.recipe.schema import Fuse, Smooth
+from fastwhisper_compress.recipe.shapes import DropLayers, LowRank, Prune
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ def apply(
     selections: Sequence[tuple[str, ...]],
     provider: Provider,
     statistics: Statistics | None = None,
+    importance: Importance | None = None,
 ) -> Compressed:
     """Run the passes.
 
@@ -63,6 +69,7 @@ def apply(
         provider: Where the graphs will run.
         statistics: Calibration of ``checkpoint``; None is enough for passes that change weights without it. (Integers
             are found later, by :func:`fastwhisper_compress.passes.blocks.calibrated_blocks`.)
+        importance: Scores of the heads and channels of ``checkpoint``; None where no pass prunes by them.
 
     Raises:
         RecipeError: A pass needs calibration and there is none.
@@ -73,7 +80,17 @@ def apply(
     hidden_scale = None
     for pass_, paths in zip(passes, selections, strict=True):
         if isinstance(pass_, Prune):
-            checkpoint, note = prune(checkpoint, pass_, paths)
+            if pass_.calibrated and importance is None:
+                raise uncalibrated(pass_)
+            checkpoint, note = prune(checkpoint, pass_, paths, importance if pass_.calibrated else None)
+        elif isinstance(pass_, DropLayers):
+            checkpoint, note = drop_layers(checkpoint, pass_)
+            statistics = statistics and statistics.renumbered(pass_.kept)
+            importance = importance and importance.renumbered(pass_.kept)
+        elif isinstance(pass_, LowRank):
+            if statistics is None:
+                raise uncalibrated(pass_)
+            checkpoint, note = low_rank(checkpoint, pass_, paths, statistics)
         elif isinstance(pass_, Smooth):
             if statistics is None:
                 raise uncalibrated(pass_)

@@ -27,7 +27,8 @@ from fastwhisper_compress.pipeline.provenance import code_digest, package_versio
 from fastwhisper_compress.pipeline.seal import key
 from fastwhisper_compress.pipeline.store import Store
 from fastwhisper_compress.pipeline.verify import parity_clips, verify_compressed, verify_fp32, verify_loads
-from fastwhisper_compress.recipe.schema import BasePass
+from fastwhisper_compress.recipe.base import BasePass
+from fastwhisper_compress.recipe.shapes import Prune
 from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION, BatchSize, EncoderContext, Offload
 from fastwhisper_compress.runtime.transcriber import load_artifact
 
@@ -82,7 +83,8 @@ class Builder:
     def check(self, order: Order) -> Plan:
         """Refuse what no provider or group size can honour, before any long work.
 
-        Weight passes that calibrate are left out: they change no shape.
+        What calibration would change is left out: smoothing and factorising, and which parts go where pruning judges them by
+        speech; how many go is known.
 
         Returns:
             The plan, before calibration has rounded anything.
@@ -92,7 +94,8 @@ class Builder:
             RecipeError: A group size does not divide a module's inputs, or layers that are to be streamed cannot.
         """
         pairs = zip(order.passes, order.selections, strict=True)
-        kept = [(one, paths) for one, paths in pairs if one.stage != "weights" or not one.calibrated]
+        known = [(_uncalibrated(one), paths) for one, paths in pairs]
+        kept = [(one, paths) for one, paths in known if one.stage != "weights" or not one.calibrated]
         passes, selections = [one for one, _ in kept], [paths for _, paths in kept]
         compressed = apply(self._checkpoint, passes, selections, order.provider)
         check_plan(compressed.checkpoint, compressed.plan, layers=order.offload == "layers")
@@ -155,7 +158,7 @@ class Builder:
             plan = self._rounded(compressed)
             self._report("emit", 0, 1)
             emission = emit(compressed.checkpoint, plan, folder, layers=order.offload == "layers")
-            audit(folder, modules(self._checkpoint.dims), plan, emission.modules)
+            audit(folder, modules(compressed.checkpoint.dims), plan, emission.modules)
             manifest = self._manifest(order, plan, compressed, emission)
             manifest["files"] = _files(folder)
             write_json(folder / "manifest.json", manifest)
@@ -236,6 +239,11 @@ class Builder:
             "weight_bytes": sum(by_precision.values()),
             "weight_bytes_by_precision": dict(by_precision),
         }
+
+
+def _uncalibrated(pass_: BasePass) -> BasePass:
+    """Return a pass that leaves as much as another, found without speech: pruning by the absolute size of weights."""
+    return pass_.model_copy(update={"method": "l1"}) if isinstance(pass_, Prune) else pass_
 
 
 def public_id(source: Source) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from fastwhisper_compress.recipe.base import BasePass
 from fastwhisper_compress.recipe.catalog import find_recipe, list_recipes
 from fastwhisper_compress.recipe.check import check_against
 from fastwhisper_compress.recipe.loader import LoadedRecipe, load_recipe
 from fastwhisper_compress.recipe.schema import (
     PASSES,
-    BasePass,
     Fp16,
     Fuse,
     Gate,
     Int8Dynamic,
     Pass,
-    Prune,
     Recipe,
     Smooth,
     WeightOnly,
@@ -21,15 +20,18 @@ from fastwhisper_compress.recipe.schema import (
     json_schema_text,
 )
 from fastwhisper_compress.recipe.selectors import select
+from fastwhisper_compress.recipe.shapes import DropLayers, LowRank, Prune
 
 __all__ = [
     "PASSES",
     "BasePass",
+    "DropLayers",
     "Fp16",
     "Fuse",
     "Gate",
     "Int8Dynamic",
     "LoadedRecipe",
+    "LowRank",
     "Pass",
     "Prune",
     "Recipe",

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from fnmatch import translate
 
 from fastwhisper_compress.errors import RecipeError
-from fastwhisper_compress.recipe.schema import BasePass, ModuleLike
+from fastwhisper_compress.recipe.base import BasePass, ModuleLike, TargetedPass
 
 Where = Callable[[str, int], str]
 """Names the place of a pattern: field (``targets`` or ``ignore``) and index to ``file:line:column``."""
@@ -48,6 +48,8 @@ def resolve(
     pass_: BasePass, modules: Sequence[ModuleLike], where: Where
 ) -> tuple[tuple[str, ...], tuple[RecipeError, ...]]:
     """Like :func:`select`, but reports every problem instead of raising the first."""
+    if not isinstance(pass_, TargetedPass):
+        return tuple(module.path for module in modules if pass_.takes(module)), ()
     problems = []
     for field, patterns in (("targets", pass_.targets), ("ignore", pass_.ignore)):
         for index, pattern in enumerate(patterns):

@@ -141,17 +141,18 @@ def made_up_statistics(dims) -> Statistics:
         width = widths[paths[0]]
         x = made_up_inputs(rng, 512, width)
         tensors[f"{source}.peak"] = np.abs(x).max(axis=0)
+        tensors[f"{source}.mean"] = x.mean(axis=0)
         tensors[f"{source}.moment"] = x.T @ x / np.float32(len(x))
     save(folder, tensors)
     return Statistics(folder)
 
 
 def made_up_inputs(rng, rows, width) -> np.ndarray:
-    """Activations of which a quarter of the directions hold most, and some channels are 20 times the others."""
+    """Activations of which a quarter of the directions hold most, around 0.2, and some channels are 20 times the others."""
     x = rng.normal(0, 1, (rows, width // 4)) @ rng.normal(0, 1, (width // 4, width)) / np.sqrt(width / 4)
     x += 0.3 * rng.normal(0, 1, x.shape)
     x[:, rng.integers(width, size=3)] *= 20
-    return x.astype(np.float32)
+    return (x + 0.2).astype(np.float32)
 
 
 def write_artifact(checkpoint, plan, folder, *, provider=None, margin_s=None, offload="none"):
