@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": BASE | {"runtime", "transcription", "nvml"},
     # What fits is told from dimensions and a recipe, before anything is loaded.
     "memory": BASE | {"recipe", "checkpoint", "emit", "passes", "nvml"},
+    "training": BASE | {"recipe", "checkpoint", "emit", "passes", "runtime", "evaluation", "memory"},
     "report": BASE | {"recipe", "checkpoint", "emit", "passes", "runtime", "transcription", "evaluation", "memory"},
     "pipeline": BASE
     | {"recipe", "checkpoint", "emit", "passes", "runtime", "transcription", "evaluation", "memory", "report", "nvml"},
