@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,12 +11,12 @@ from fastwhisper_compress.checkpoint.factors import factor_paths, is_factorised,
 from fastwhisper_compress.emit.precision import Plan, Precision, Provider
 from fastwhisper_compress.passes.precisions import assigned
 from fastwhisper_compress.passes.shrink import channels_left, heads_left
-from fastwhisper_compress.recipe.base import BasePass, ModuleLike
+from fastwhisper_compress.recipe.base import BasePass
 from fastwhisper_compress.recipe.check import check_against
 from fastwhisper_compress.recipe.layers import renumbered
 from fastwhisper_compress.recipe.loader import LoadedRecipe
 from fastwhisper_compress.recipe.schema import PASSES, Fuse
-from fastwhisper_compress.recipe.selectors import select
+from fastwhisper_compress.recipe.selectors import select_all
 from fastwhisper_compress.recipe.shapes import DropLayers, Prune
 
 Shape = tuple[int, ...]
@@ -79,11 +79,7 @@ def layout_of(manifest: Mapping[str, Any], *, offload: str | None = None) -> Lay
     """
     dims, provider = Dims(**manifest["model"]["dims"]), manifest["provider"]
     passes = [PASSES[one["pass"]].model_validate(one) for one in manifest["passes"]]
-    pairs = []
-    known: Sequence[ModuleLike] = modules(dims)
-    for one in passes:
-        pairs.append((one, select(one, known)))
-        known = one.leaves(known)
+    pairs = zip(passes, select_all(passes, modules(dims)), strict=True)
     found = _laid_out(dims, pairs, provider, offload or manifest["offload"])
     sizes = {row["path"]: row["parameters"] for row in manifest["modules"]}
     return replace(found, shapes=_factorised(found.shapes, sizes))

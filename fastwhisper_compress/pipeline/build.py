@@ -19,10 +19,13 @@ from fastwhisper_compress.errors import ArtifactError
 from fastwhisper_compress.evaluation.suite import Suite
 from fastwhisper_compress.passes.apply import Compressed, apply, uncalibrated
 from fastwhisper_compress.passes.blocks import calibrated_blocks
+from fastwhisper_compress.passes.importance import Importance
 from fastwhisper_compress.passes.statistics import Statistics
 from fastwhisper_compress.pipeline.calibrate import calibrate, calibration_spec
 from fastwhisper_compress.pipeline.files import read_json, sha256, write_json
 from fastwhisper_compress.pipeline.gates import Gates
+from fastwhisper_compress.pipeline.judge import KIND as JUDGEMENT
+from fastwhisper_compress.pipeline.judge import judge, judgement_spec
 from fastwhisper_compress.pipeline.provenance import code_digest, package_versions
 from fastwhisper_compress.pipeline.seal import key
 from fastwhisper_compress.pipeline.store import Store
@@ -116,7 +119,10 @@ class Builder:
         if asking := [pass_ for pass_ in order.passes if pass_.calibrated]:
             if order.calibration is None or baseline is None:
                 raise uncalibrated(asking[0])
-            found["calibration"] = calibration_spec(self._checkpoint, baseline, order.calibration)
+            if _measuring(order.passes):
+                found["calibration"] = calibration_spec(self._checkpoint, baseline, order.calibration)
+            if _judging(order.passes):
+                found[JUDGEMENT] = judgement_spec(self._checkpoint, baseline, order.calibration)
         found["artifact"] = {
             "model": [public_id(self._checkpoint.source), self._checkpoint.source.revision],
             "checkpoint": self._checkpoint.digest,
@@ -128,7 +134,8 @@ class Builder:
             "margin_s": order.margin_s,
             "batch_size": order.batch_size,
             "offload": order.offload,
-            "calibration": key(found["calibration"]) if asking else None,
+            "calibration": key(found["calibration"]) if "calibration" in found else None,
+            "importance": key(found[JUDGEMENT]) if JUDGEMENT in found else None,
             "gate": self._least(order, plan),
             "gates": asdict(self._gates),
             "parity": self._parity.digest,
@@ -151,8 +158,7 @@ class Builder:
             ProviderError: The provider has no kernel for one of the precisions.
         """
         specs = self.specs(order, None if baseline is None else baseline.name)
-        statistics = self._statistics(order, baseline)
-        compressed = apply(self._checkpoint, order.passes, order.selections, order.provider, statistics)
+        compressed = self.compress(order, baseline)
 
         def make(folder: Path) -> None:
             plan = self._rounded(compressed)
@@ -167,14 +173,36 @@ class Builder:
 
         return self._store.stage("artifact", specs["artifact"], make)
 
+    def compress(self, order: Order, baseline: Path | None) -> Compressed:
+        """Run the passes of an order, and what they listen to, and write nothing.
+
+        Args:
+            order: What to make.
+            baseline: The FP32 artifact, which listens; None is enough where no pass calibrates.
+
+        Raises:
+            RecipeError: A pass calibrates and the order names no calibration, or there is no FP32 artifact.
+        """
+        statistics, importance = self._statistics(order, baseline), self._importance(order, baseline)
+        return apply(self._checkpoint, order.passes, order.selections, order.provider, statistics, importance)
+
     def _statistics(self, order: Order, baseline: Path | None) -> Statistics | None:
-        if order.calibration is None or baseline is None or not any(pass_.calibrated for pass_ in order.passes):
+        if order.calibration is None or baseline is None or not _measuring(order.passes):
             return None
 
         def progress(done: int, of: int) -> None:
             self._report("calibrate", done, of)
 
         return calibrate(self._store, self._checkpoint, baseline, order.calibration, progress)
+
+    def _importance(self, order: Order, baseline: Path | None) -> Importance | None:
+        if order.calibration is None or baseline is None or not _judging(order.passes):
+            return None
+
+        def progress(done: int, of: int) -> None:
+            self._report("judge heads and channels", done, of)
+
+        return judge(self._store, self._checkpoint, baseline, order.calibration, progress)
 
     def _rounded(self, compressed: Compressed) -> Plan:
         """Return the plan with the integers that calibration finds."""
@@ -239,6 +267,16 @@ class Builder:
             "weight_bytes": sum(by_precision.values()),
             "weight_bytes_by_precision": dict(by_precision),
         }
+
+
+def _judging(passes: Sequence[BasePass]) -> bool:
+    """Say whether a pass prunes by scores."""
+    return any(isinstance(pass_, Prune) and pass_.calibrated for pass_ in passes)
+
+
+def _measuring(passes: Sequence[BasePass]) -> bool:
+    """Say whether a pass goes by statistics of activations."""
+    return any(pass_.calibrated and not isinstance(pass_, Prune) for pass_ in passes)
 
 
 def _uncalibrated(pass_: BasePass) -> BasePass:

@@ -19,7 +19,7 @@ from fastwhisper_compress.recipe.schema import (
     json_schema,
     json_schema_text,
 )
-from fastwhisper_compress.recipe.selectors import select
+from fastwhisper_compress.recipe.selectors import select, select_all
 from fastwhisper_compress.recipe.shapes import DropLayers, LowRank, Prune
 
 __all__ = [
@@ -44,4 +44,5 @@ __all__ = [
     "list_recipes",
     "load_recipe",
     "select",
+    "select_all",
 ]

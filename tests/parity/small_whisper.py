@@ -21,8 +21,10 @@ from fastwhisper_compress.emit.artifact import GRAPHS, emit
 from fastwhisper_compress.emit.precision import FP16, FP32, INT8_DYNAMIC, Plan, Precision
 from fastwhisper_compress.passes.apply import apply
 from fastwhisper_compress.passes.blocks import calibrated_blocks
+from fastwhisper_compress.passes.importance import Importance
+from fastwhisper_compress.passes.importance import save as save_importance
 from fastwhisper_compress.passes.statistics import Statistics, readers, save
-from fastwhisper_compress.recipe.selectors import select
+from fastwhisper_compress.recipe.selectors import select_all
 from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION
 from fastwhisper_compress.runtime.options import Options
 from fastwhisper_compress.runtime.tokens import _byte_of_character
@@ -121,10 +123,11 @@ def recipe_plan(checkpoint, recipe, *, fuse=True, provider=None, statistics=None
     """
     provider = provider or recipe.provider
     passes = [p for p in recipe.passes if p.runs_on(provider) and (fuse or p.stage != "graph")]
-    selections = [select(p, modules(checkpoint.dims)) for p in passes]
+    selections = select_all(passes, modules(checkpoint.dims))
     if statistics is None and any(p.calibrated for p in passes):
         statistics = made_up_statistics(checkpoint.dims)
-    compressed = apply(checkpoint, passes, selections, provider, statistics)
+    importance = made_up_importance(checkpoint.dims) if any(p.calibrated for p in passes) else None
+    compressed = apply(checkpoint, passes, selections, provider, statistics, importance)
     if statistics is None:
         return compressed
     blocks = calibrated_blocks(compressed.checkpoint, compressed.plan, compressed.statistics, lambda *_: None)
@@ -145,6 +148,20 @@ def made_up_statistics(dims) -> Statistics:
         tensors[f"{source}.moment"] = x.T @ x / np.float32(len(x))
     save(folder, tensors)
     return Statistics(folder)
+
+
+@cache
+def made_up_importance(dims) -> Importance:
+    """Scores of heads and channels that follow no rule."""
+    folder = Path(tempfile.mkdtemp(prefix="fastwhisper-importance-", dir=os.environ.get("FASTWHISPER_CACHE")))
+    rng, scores = np.random.default_rng(0), {}
+    for module in modules(dims):
+        if module.kind == "attention" or module.path.endswith(".fc1"):
+            side = module.path.split(".")[0]
+            count = getattr(dims, f"{side}_heads" if module.kind == "attention" else f"{side}_ffn")
+            scores[module.path] = rng.random(count, dtype=np.float32)
+    save_importance(folder, scores)
+    return Importance(folder)
 
 
 def made_up_inputs(rng, rows, width) -> np.ndarray:
