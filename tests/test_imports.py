@@ -36,19 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": BASE | {"recipe", "checkpoint", "emit", "passes", "runtime"},
     "report": BASE | {"recipe", "checkpoint", "emit", "passes", "runtime", "transcription", "evaluation", "memory"},
     "pipeline": BASE
-    | {
-        "recipe",
-        "checkpoint",
-        "emit",
-        "passes",
-        "runtime",
-        "transcription",
-        "evaluation",
-        "memory",
-        "training",
-        "report",
-        "nvml",
-    },
+    | {"recipe", "checkpoint", "emit", "passes", "runtime", "transcription", "evaluation", "memory", "training"}
+    | {"report", "nvml"},
 }
 MAY_IMPORT |= {
     "doctor": BASE | {"checkpoint", "runtime", "pipeline"},

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.emit.precision import Plan, Precision, Provider
 from fastwhisper_compress.errors import RecipeError
+from fastwhisper_compress.passes.drop_layers import drop_layers
+from fastwhisper_compress.passes.importance import Importance
+from fastwhisper_compress.passes.low_rank import low_rank
 from fastwhisper_compress.passes.precisions import assigned
 from fastwhisper_compress.passes.prune import prune
 from fastwhisper_compress.passes.smooth import smooth
 from fastwhisper_compress.passes.statistics import Statistics
 from fastwhisper_compress.recipe.base import BasePass
 from fastwhisper_compress.recipe.learning import Training
-from fastwhisper_compress.recipe.schema import Fuse, Prune, Smooth, WeightOnly
+from fastwhisper_compress.recipe.schema import Fuse, Smooth, WeightOnly
+from fastwhisper_compress.recipe.shapes import DropLayers, LowRank, Prune
 
+_T = TypeVar("_T")
 Learn = Callable[[int, Checkpoint, Plan], tuple[Checkpoint, str]]
 """Trains: takes the number of the pass, the weights and how they will be written; returns new weights, and a note."""
 
@@ -58,6 +64,7 @@ def apply(
     selections: Sequence[tuple[str, ...]],
     provider: Provider,
     statistics: Statistics | None = None,
+    importance: Importance | None = None,
     learn: Learn | None = None,
 ) -> Compressed:
     """Run the passes.
@@ -69,6 +76,7 @@ def apply(
         provider: Where the graphs will run.
         statistics: Calibration of ``checkpoint``; None is enough for passes that change weights without it. (Integers
             are found later, by :func:`fastwhisper_compress.passes.blocks.calibrated_blocks`.)
+        importance: Scores of the heads and channels of ``checkpoint``; None where no pass prunes by them.
         learn: Trains; None is enough where no pass does.
 
     Raises:
@@ -79,17 +87,20 @@ def apply(
     applied: list[Applied] = []
     for number, (pass_, paths) in enumerate(zip(passes, selections, strict=True)):
         if isinstance(pass_, Prune):
-            checkpoint, note = prune(checkpoint, pass_, paths)
+            scores = _heard(importance, pass_) if pass_.calibrated else None
+            checkpoint, note = prune(checkpoint, pass_, paths, scores)
+        elif isinstance(pass_, DropLayers):
+            checkpoint, note = drop_layers(checkpoint, pass_)
+            statistics = statistics and statistics.renumbered(pass_.kept)
+            importance = importance and importance.renumbered(pass_.kept)
+        elif isinstance(pass_, LowRank):
+            checkpoint, note = low_rank(checkpoint, pass_, paths, _heard(statistics, pass_))
         elif isinstance(pass_, Smooth):
-            if statistics is None:
-                raise uncalibrated(pass_)
-            checkpoint, divisors, note = smooth(checkpoint, pass_, paths, statistics)
-            statistics = statistics.divided(divisors)
+            checkpoint, divisors, note = smooth(checkpoint, pass_, paths, _heard(statistics, pass_))
+            statistics = _heard(statistics, pass_).divided(divisors)
             plan = replace(plan, hidden_scale=statistics.divisors.get("encoder.layer_norm"))
         elif isinstance(pass_, Training):
-            if learn is None:
-                raise uncalibrated(pass_)
-            checkpoint, note = learn(number, checkpoint, plan)
+            checkpoint, note = _heard(learn, pass_)(number, checkpoint, plan)
         else:
             note = notes[number]
         applied.append(Applied(pass_.pass_, len(paths), note))
@@ -116,15 +127,22 @@ def planned(
     return Plan(precision, frozenset(fuse), provider), notes
 
 
+def _heard(value: _T | None, pass_: BasePass) -> _T:
+    """Return what a pass needs of speech, or raise that it is not there."""
+    if value is None:
+        raise uncalibrated(pass_)
+    return value
+
+
 def _check_calibrations(passes: Sequence[BasePass]) -> None:
-    """Refuse to use statistics of weights that training has changed since."""
+    """Refuse to use what was heard of weights that training has changed since."""
     trained = next((number for number, pass_ in enumerate(passes) if isinstance(pass_, Training)), None)
     if trained is None:
         return
     for number, pass_ in enumerate(passes):
         if isinstance(pass_, WeightOnly) and pass_.calibrated:
             remedy = "set method: nearest, and let qat win what calibration would"
-        elif isinstance(pass_, Smooth) and number > trained:
+        elif pass_.calibrated and not isinstance(pass_, Training) and number > trained:
             remedy = "put it before the training"
         else:
             continue

@@ -19,10 +19,13 @@ from fastwhisper_compress.errors import ArtifactError
 from fastwhisper_compress.evaluation.suite import Suite
 from fastwhisper_compress.passes.apply import Compressed, Learn, apply, planned, uncalibrated
 from fastwhisper_compress.passes.blocks import calibrated_blocks
+from fastwhisper_compress.passes.importance import Importance
 from fastwhisper_compress.passes.statistics import Statistics
 from fastwhisper_compress.pipeline.calibrate import calibrate, calibration_spec
 from fastwhisper_compress.pipeline.files import read_json, sha256, write_json
 from fastwhisper_compress.pipeline.gates import Gates
+from fastwhisper_compress.pipeline.judge import KIND as JUDGEMENT
+from fastwhisper_compress.pipeline.judge import judge, judgement_spec
 from fastwhisper_compress.pipeline.provenance import code_digest, package_versions
 from fastwhisper_compress.pipeline.seal import key
 from fastwhisper_compress.pipeline.store import Store
@@ -30,6 +33,7 @@ from fastwhisper_compress.pipeline.train import KIND, LABELS, Course, Teacher, c
 from fastwhisper_compress.pipeline.verify import parity_clips, verify_compressed, verify_fp32, verify_loads
 from fastwhisper_compress.recipe.base import BasePass
 from fastwhisper_compress.recipe.learning import Training
+from fastwhisper_compress.recipe.shapes import Prune
 from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION, BatchSize, EncoderContext, Offload
 from fastwhisper_compress.runtime.transcriber import load_artifact
 
@@ -107,7 +111,8 @@ class Builder:
     def check(self, order: Order) -> Plan:
         """Refuse what no provider or group size can honour, before any long work.
 
-        Weight passes that calibrate are left out: they change no shape.
+        What calibration would change is left out: smoothing and factorising, and which parts go where pruning judges them by
+        speech; how many go is known.
 
         Returns:
             The plan, before calibration has rounded anything.
@@ -123,7 +128,8 @@ class Builder:
                 teacher = self._checkpoint if pass_.teacher is None else self._teachers[pass_.teacher].checkpoint
                 check_course(pass_, self._checkpoint, teacher, plan)
         pairs = zip(order.passes, order.selections, strict=True)
-        kept = [(one, paths) for one, paths in pairs if one.stage != "weights" or not one.calibrated]
+        known = [(_uncalibrated(one), paths) for one, paths in pairs]
+        kept = [(one, paths) for one, paths in known if one.stage != "weights" or not one.calibrated]
         passes, selections = [one for one, _ in kept], [paths for _, paths in kept]
         compressed = apply(self._checkpoint, passes, selections, order.provider)
         check_plan(compressed.checkpoint, compressed.plan, layers=order.offload == "layers")
@@ -144,9 +150,8 @@ class Builder:
         asking = [pass_ for pass_ in order.passes if pass_.calibrated]
         if asking and (order.calibration is None or baseline is None):
             raise uncalibrated(asking[0])
-        calibration = self._calibration_spec(order, baseline)
-        if calibration is not None:
-            found.append(("calibration", calibration))
+        listened = self._listened(order, baseline)
+        found += listened.items()
         own = None if baseline is None else self._store.root / "artifact" / baseline
         for course in self._courses(order, own).values():
             found += [(LABELS, course.labels_spec), (KIND, course.spec)]
@@ -161,7 +166,7 @@ class Builder:
             "margin_s": order.margin_s,
             "batch_size": order.batch_size,
             "offload": order.offload,
-            "calibration": None if calibration is None else key(calibration),
+            "listened": {kind: key(spec) for kind, spec in listened.items()},
             "trained": [key(spec) for kind, spec in found if kind == KIND],
             "gate": self._least(order, plan),
             "gates": asdict(self._gates),
@@ -188,14 +193,11 @@ class Builder:
 
         def make(folder: Path) -> None:
             learnt: list[dict[str, Any]] = []
-            compressed = apply(
-                self._checkpoint, order.passes, order.selections, order.provider, self._statistics(order, baseline),
-                self._learn(order, baseline, learnt),
-            )  # fmt: skip
+            compressed = self.compress(order, baseline, learnt)
             plan = self._rounded(compressed)
             self._report("emit", 0, 1)
             emission = emit(compressed.checkpoint, plan, folder, layers=order.offload == "layers")
-            audit(folder, modules(self._checkpoint.dims), plan, emission.modules)
+            audit(folder, modules(compressed.checkpoint.dims), plan, emission.modules)
             manifest = self._manifest(order, plan, compressed, emission) | {"training": learnt}
             manifest["files"] = _files(folder)
             write_json(folder / "manifest.json", manifest)
@@ -221,7 +223,7 @@ class Builder:
         if order.calibration is None or baseline is None:
             return {}
         plan, _ = planned(order.passes, order.selections, order.provider)
-        calibration = self._calibration_spec(order, baseline.name)
+        listened = {kind: key(spec) for kind, spec in self._listened(order, baseline.name).items()}
         own = Teacher(self._checkpoint, baseline.name, lambda: baseline)
         before: list[Mapping[str, Any]] = []
         found: dict[int, Course] = {}
@@ -230,7 +232,7 @@ class Builder:
                 start = {
                     "checkpoint": self._checkpoint.digest,
                     "passes": list(before),
-                    "calibration": None if calibration is None else key(calibration),
+                    "listened": listened,
                     "trained": [key(course.spec) for course in found.values()],
                 }
                 teacher = own if pass_.teacher is None else self._teachers[pass_.teacher]
@@ -239,19 +241,49 @@ class Builder:
                 before.append(_described(pass_, paths))
         return found
 
-    def _calibration_spec(self, order: Order, baseline: str | None) -> dict[str, Any] | None:
-        if order.calibration is None or baseline is None or not any(map(_measures, order.passes)):
-            return None
-        return calibration_spec(self._checkpoint, baseline, order.calibration)
+    def _listened(self, order: Order, baseline: str | None) -> dict[str, dict[str, Any]]:
+        """Return what decides the stages that listen to the calibration for passes that do not learn, by their kind."""
+        if order.calibration is None or baseline is None:
+            return {}
+        found = {}
+        if _measuring(order.passes):
+            found["calibration"] = calibration_spec(self._checkpoint, baseline, order.calibration)
+        if _judging(order.passes):
+            found[JUDGEMENT] = judgement_spec(self._checkpoint, baseline, order.calibration)
+        return found
+
+    def compress(self, order: Order, baseline: Path | None, learnt: list[dict[str, Any]] | None = None) -> Compressed:
+        """Run the passes of an order, and what they listen to, and write nothing.
+
+        Args:
+            order: What to make.
+            baseline: The FP32 artifact, which listens; None is enough where no pass calibrates.
+            learnt: Is given the log of every training.
+
+        Raises:
+            RecipeError: A pass calibrates and the order names no calibration, or there is no FP32 artifact.
+        """
+        statistics, importance = self._statistics(order, baseline), self._importance(order, baseline)
+        learn = self._learn(order, baseline, [] if learnt is None else learnt)
+        return apply(self._checkpoint, order.passes, order.selections, order.provider, statistics, importance, learn)
 
     def _statistics(self, order: Order, baseline: Path | None) -> Statistics | None:
-        if order.calibration is None or baseline is None or not any(map(_measures, order.passes)):
+        if order.calibration is None or baseline is None or not _measuring(order.passes):
             return None
 
         def progress(done: int, of: int) -> None:
             self._report("calibrate", done, of)
 
         return calibrate(self._store, self._checkpoint, baseline, order.calibration, progress)
+
+    def _importance(self, order: Order, baseline: Path | None) -> Importance | None:
+        if order.calibration is None or baseline is None or not _judging(order.passes):
+            return None
+
+        def progress(done: int, of: int) -> None:
+            self._report("judge heads and channels", done, of)
+
+        return judge(self._store, self._checkpoint, baseline, order.calibration, progress)
 
     def _rounded(self, compressed: Compressed) -> Plan:
         """Return the plan with the integers that calibration finds."""
@@ -318,9 +350,19 @@ class Builder:
         }
 
 
-def _measures(pass_: BasePass) -> bool:
-    """Say whether a pass needs statistics; one that learns listens to the speech itself."""
-    return pass_.calibrated and not isinstance(pass_, Training)
+def _judging(passes: Sequence[BasePass]) -> bool:
+    """Say whether a pass prunes by scores."""
+    return any(isinstance(pass_, Prune) and pass_.calibrated for pass_ in passes)
+
+
+def _measuring(passes: Sequence[BasePass]) -> bool:
+    """Say whether a pass goes by statistics of activations; one that learns listens to the speech itself."""
+    return any(pass_.calibrated and not isinstance(pass_, Prune | Training) for pass_ in passes)
+
+
+def _uncalibrated(pass_: BasePass) -> BasePass:
+    """Return a pass that leaves as much as another, found without speech: pruning by the absolute size of weights."""
+    return pass_.model_copy(update={"method": "l1"}) if isinstance(pass_, Prune) else pass_
 
 
 def public_id(source: Source) -> str:

@@ -27,7 +27,7 @@ class Stage:
 
     Attributes:
         side: ``baseline`` or ``candidate``, or the latter ``without offload``.
-        kind: ``calibration``, ``labels``, ``training``, ``artifact`` or ``evaluation``.
+        kind: ``calibration``, ``importance``, ``labels``, ``training``, ``artifact`` or ``evaluation``.
         name: Hash of what decides it; None where that is not known before the artifact is made.
         cached: Whether it is there and sound.
         why: Why it is to be made; None if it is there.

@@ -14,25 +14,27 @@ from fastwhisper_compress.recipe.schema import (
     Gate,
     Int8Dynamic,
     Pass,
-    Prune,
     Recipe,
     Smooth,
     WeightOnly,
     json_schema,
     json_schema_text,
 )
-from fastwhisper_compress.recipe.selectors import select
+from fastwhisper_compress.recipe.selectors import select, select_all
+from fastwhisper_compress.recipe.shapes import DropLayers, LowRank, Prune
 
 __all__ = [
     "PASSES",
     "BasePass",
     "Distill",
+    "DropLayers",
     "ElasticContext",
     "Fp16",
     "Fuse",
     "Gate",
     "Int8Dynamic",
     "LoadedRecipe",
+    "LowRank",
     "Pass",
     "Prune",
     "Qat",
@@ -47,4 +49,5 @@ __all__ = [
     "list_recipes",
     "load_recipe",
     "select",
+    "select_all",
 ]

@@ -1,6 +1,7 @@
 """What a recipe can say: one frozen pydantic model per pass, and the recipe that lists them.
 
-Passes that learn are in :mod:`fastwhisper_compress.recipe.learning`.
+Passes that change shapes are in :mod:`fastwhisper_compress.recipe.shapes`, those that learn in
+:mod:`fastwhisper_compress.recipe.learning`.
 
 The models are the only definition. The JSON Schema that editors use, the nearest-name suggestions of the loader and
 the digest of a recipe are derived from them.
@@ -17,6 +18,7 @@ from pydantic import Discriminator, Field, Tag
 
 from fastwhisper_compress.recipe.base import BasePass, ModuleLike, StrictModel, TargetedPass, WholeNumber
 from fastwhisper_compress.recipe.learning import Distill, ElasticContext, Qat
+from fastwhisper_compress.recipe.shapes import DropLayers, LowRank, Prune
 
 # Told apart before either is tried, so that a wrong value is complained of once.
 BatchSize = Annotated[
@@ -74,28 +76,6 @@ class WeightOnly(TargetedPass):
         return self.method != "nearest"
 
 
-class Prune(TargetedPass):
-    """Remove the weights with the smallest absolute values, alone or by whole attention heads or FFN channels."""
-
-    kinds = frozenset({"linear", "attention"})
-    stage = "weights"
-
-    pass_: Literal["prune"] = Field(default="prune", alias="pass")
-    method: Literal["l1"] = Field(default="l1", description="How importance is judged: the sum of absolute values.")
-    granularity: Literal["unstructured", "heads", "ffn"] = Field(
-        description="What is removed: single weights (set to zero), whole attention heads, or whole channels of the "
-        "feed-forward layers (both make the tensors smaller)."
-    )
-    amount: float = Field(gt=0, lt=1, description="The share to remove, above 0 and below 1.")
-
-    def takes(self, module: ModuleLike) -> bool:
-        """Heads are removed from attentions, channels from the first feed-forward layer, weights from any linear."""
-        if self.granularity == "heads":
-            return module.kind == "attention"
-        is_linear = module.kind == "linear"
-        return is_linear and module.path.endswith(".fc1") if self.granularity == "ffn" else is_linear
-
-
 class Smooth(TargetedPass):
     """Move outliers of activations into the weights that read them; the network computes what it did before."""
 
@@ -127,7 +107,7 @@ class Fuse(TargetedPass):
 
 
 Pass = Annotated[
-    Fp16 | Int8Dynamic | WeightOnly | Prune | Smooth | Distill | Qat | ElasticContext | Fuse,
+    Fp16 | Int8Dynamic | WeightOnly | Prune | LowRank | DropLayers | Smooth | Distill | Qat | ElasticContext | Fuse,
     Field(discriminator="pass_"),
 ]
 
@@ -136,6 +116,8 @@ PASSES: dict[str, type[BasePass]] = {
     "int8_dynamic": Int8Dynamic,
     "weight_only": WeightOnly,
     "prune": Prune,
+    "low_rank": LowRank,
+    "drop_layers": DropLayers,
     "smooth": Smooth,
     "distill": Distill,
     "qat": Qat,

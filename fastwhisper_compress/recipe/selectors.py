@@ -8,7 +8,7 @@ module if it matches the module's path or the path of anything that contains the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from fnmatch import translate
 
@@ -42,6 +42,19 @@ def select(pass_: BasePass, modules: Sequence[ModuleLike]) -> tuple[str, ...]:
     if problems:
         raise problems[0]
     return paths
+
+
+def select_all(passes: Iterable[BasePass], modules: Sequence[ModuleLike]) -> list[tuple[str, ...]]:
+    """Paths of the modules that each of several passes acts on, by the numbers that their layers then have.
+
+    Raises:
+        RecipeError: for the first pattern without effect.
+    """
+    found = []
+    for pass_ in passes:
+        found.append(select(pass_, modules))
+        modules = pass_.leaves(modules)
+    return found
 
 
 def resolve(

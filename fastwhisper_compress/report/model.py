@@ -45,7 +45,7 @@ class PassSpec(Record):
     """One pass as the recipe wrote it; its own settings (bits, group_size, amount...) are kept as extra keys."""
 
     name: str = Field(alias="pass")
-    targets: tuple[str, ...] = ("*",)
+    targets: tuple[str, ...] = ()  # none: the pass is not about single modules
     ignore: tuple[str, ...] = ()
 
     @property

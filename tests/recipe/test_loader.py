@@ -117,7 +117,7 @@ def test_a_file_elsewhere_is_called_by_its_whole_path(write, tmp_path, monkeypat
         ("amount: 0.25", "amount: .inf", "x.yaml:21:13: 'amount' must be a finite number, not Infinity"),
         ("amount: 0.25", "amount: 1e999", "x.yaml:21:13: 'amount' must be a finite number, not Infinity"),
         ("amount: 0.25", "amount: 25%", "x.yaml:21:13: 'amount' must be a number, not '25%'"),
-        ("granularity: heads", "granularity: head", ("x.yaml:20:18: 'granularity' must be 'unstructured', 'heads' or 'ffn', "
+        ("granularity: heads", "granularity: head", ("x.yaml:20:18: 'granularity' must be 'unstructured', '2:4', 'heads' or 'ffn', "
          "not 'head'\n  remedy: did you mean 'heads'?")),
         ("0.9}", "90}", "x.yaml:23:25: 'token_agreement' must be at most 1, not 90"),
         ('ignore: ["*_attn"]', "ignore: encoder", ("x.yaml:11:13: 'ignore' must be a list, not 'encoder'\n"
