@@ -82,7 +82,6 @@ def apply(
     Raises:
         RecipeError: A pass needs calibration and there is none, or what it needs no longer fits.
     """
-    _check_calibrations(passes)
     plan, notes = planned(passes, selections, provider)
     applied: list[Applied] = []
     for number, (pass_, paths) in enumerate(zip(passes, selections, strict=True)):
@@ -113,7 +112,11 @@ def planned(
     """Return how the weights will be written, and what each pass that decides it says, by its number.
 
     No weights are needed: training knows the precisions whose passes come behind it.
+
+    Raises:
+        RecipeError: A pass goes by what was heard of weights that training changes, or a setting has no effect.
     """
+    _check_calibrations(passes)
     precision: dict[str, Precision] = {}
     fuse: set[str] = set()
     notes: dict[int, str] = {}

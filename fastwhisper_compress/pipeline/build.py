@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +14,23 @@ from fastwhisper_compress.checkpoint.dims import modules
 from fastwhisper_compress.checkpoint.model import Checkpoint, Source
 from fastwhisper_compress.emit.artifact import GRAPHS, Emission, check_plan, emit
 from fastwhisper_compress.emit.audit import audit
-from fastwhisper_compress.emit.precision import Plan, Provider
+from fastwhisper_compress.emit.precision import Plan
 from fastwhisper_compress.errors import ArtifactError
 from fastwhisper_compress.evaluation.suite import Suite
-from fastwhisper_compress.passes.apply import Compressed, Learn, apply, planned, uncalibrated
+from fastwhisper_compress.passes.apply import Compressed, apply
 from fastwhisper_compress.passes.blocks import calibrated_blocks
-from fastwhisper_compress.passes.importance import Importance
-from fastwhisper_compress.passes.statistics import Statistics
-from fastwhisper_compress.pipeline.calibrate import calibrate, calibration_spec
 from fastwhisper_compress.pipeline.files import read_json, sha256, write_json
 from fastwhisper_compress.pipeline.gates import Gates
-from fastwhisper_compress.pipeline.judge import KIND as JUDGEMENT
-from fastwhisper_compress.pipeline.judge import judge, judgement_spec
+from fastwhisper_compress.pipeline.listen import Listener
+from fastwhisper_compress.pipeline.order import Order, described
 from fastwhisper_compress.pipeline.provenance import code_digest, package_versions
 from fastwhisper_compress.pipeline.seal import key
 from fastwhisper_compress.pipeline.store import Store
-from fastwhisper_compress.pipeline.train import KIND, LABELS, Course, Teacher, check_course, train_stage
+from fastwhisper_compress.pipeline.train import Teacher
 from fastwhisper_compress.pipeline.verify import parity_clips, verify_compressed, verify_fp32, verify_loads
 from fastwhisper_compress.recipe.base import BasePass
-from fastwhisper_compress.recipe.learning import Training
 from fastwhisper_compress.recipe.shapes import Prune
-from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION, BatchSize, EncoderContext, Offload
+from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION, EncoderContext
 from fastwhisper_compress.runtime.transcriber import load_artifact
 
 Report = Callable[[str, int, int], None]
@@ -45,33 +41,6 @@ _NUMERICS = (
     *("onnx", "onnxruntime", "onnxruntime-gpu", "numpy", "scipy", "torch", "transformers"),
     *("openai-whisper", "tokenizers", "soxr", "soundfile", "av"),
 )
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is to be made; two equal orders are one artifact.
-
-    Attributes:
-        passes: The recipe's passes.
-        selections: For each of them, the module paths that it acts on.
-        provider: Where the graphs will run.
-        seed: Of everything drawn at random.
-        gate: Least token agreement that the recipe asks for; None takes the shipped gates.
-        margin_s: Of an elastic encoder context; None is the full window.
-        batch_size: How many clips it decodes together, unless it is told otherwise.
-        offload: What leaves memory while it is not needed.
-        calibration: Speech to measure activations on; None where no pass does.
-    """
-
-    passes: tuple[BasePass, ...]
-    selections: tuple[tuple[str, ...], ...]
-    provider: Provider
-    seed: int
-    gate: float | None
-    margin_s: float | None
-    batch_size: BatchSize = 1
-    offload: Offload = "none"
-    calibration: Suite | None = None
 
 
 class Builder:
@@ -105,8 +74,7 @@ class Builder:
         self._parity = parity
         self._report = report
         self._versions = package_versions(_NUMERICS)
-        self._teachers = teachers or {}
-        self._processes = processes
+        self._listener = Listener(store, checkpoint, report, teachers=teachers or {}, processes=processes)
 
     def check(self, order: Order) -> Plan:
         """Refuse what no provider or group size can honour, before any long work.
@@ -122,11 +90,7 @@ class Builder:
             RecipeError: A group size does not divide a module's inputs, layers that are to be streamed cannot, or what is
                 to be learnt cannot be.
         """
-        for pass_ in order.passes:
-            if isinstance(pass_, Training):
-                plan, _ = planned(order.passes, order.selections, order.provider)
-                teacher = self._checkpoint if pass_.teacher is None else self._teachers[pass_.teacher].checkpoint
-                check_course(pass_, self._checkpoint, teacher, plan)
+        self._listener.check(order)
         pairs = zip(order.passes, order.selections, strict=True)
         known = [(_uncalibrated(one), paths) for one, paths in pairs]
         kept = [(one, paths) for one, paths in known if one.stage != "weights" or not one.calibrated]
@@ -146,28 +110,20 @@ class Builder:
             RecipeError: A pass calibrates and the order names no calibration, or no FP32 artifact that listens to it.
             ProviderError: The provider has no kernel for one of the precisions.
         """
-        plan, found = self.check(order), []
-        asking = [pass_ for pass_ in order.passes if pass_.calibrated]
-        if asking and (order.calibration is None or baseline is None):
-            raise uncalibrated(asking[0])
-        listened = self._listened(order, baseline)
-        found += listened.items()
-        own = None if baseline is None else self._store.root / "artifact" / baseline
-        for course in self._courses(order, own).values():
-            found += [(LABELS, course.labels_spec), (KIND, course.spec)]
+        plan = self.check(order)
+        heard = self._listener.specs(order, baseline)
         artifact = {
             "model": [public_id(self._checkpoint.source), self._checkpoint.source.revision],
             "checkpoint": self._checkpoint.digest,
             "decoding": self._checkpoint.decoding.to_json(),
             "tokenizer": hashlib.sha256(self._checkpoint.tokenizer_json).hexdigest(),
-            "passes": [_described(pass_, paths) for pass_, paths in zip(order.passes, order.selections, strict=True)],
+            "passes": [described(pass_, paths) for pass_, paths in zip(order.passes, order.selections, strict=True)],
             "provider": order.provider,
             "seed": order.seed,
             "margin_s": order.margin_s,
             "batch_size": order.batch_size,
             "offload": order.offload,
-            "listened": {kind: key(spec) for kind, spec in listened.items()},
-            "trained": [key(spec) for kind, spec in found if kind == KIND],
+            "heard": [[kind, key(spec)] for kind, spec in heard],
             "gate": self._least(order, plan),
             "gates": asdict(self._gates),
             "parity": self._parity.digest,
@@ -175,7 +131,7 @@ class Builder:
             "versions": self._versions,
             "code": code_digest("checkpoint", "passes", "emit", "pipeline", "runtime"),
         }
-        return [*found, ("artifact", artifact)]
+        return [*heard, ("artifact", artifact)]
 
     def build(self, order: Order, baseline: Path | None) -> Path:
         """Return the folder of an artifact, making it unless the store has it.
@@ -206,84 +162,9 @@ class Builder:
 
         return self._store.stage("artifact", spec, make)
 
-    def _learn(self, order: Order, baseline: Path | None, logs: list[dict[str, Any]]) -> Learn:
-        """Return what trains a pass, and adds to the logs."""
-        courses = self._courses(order, baseline)
-
-        def learn(number: int, student: Checkpoint, plan: Plan) -> tuple[Checkpoint, str]:
-            course = replace(courses[number], plan=plan)  # which now knows what smoothing did
-            found = train_stage(self._store, course, student, self._processes, self._report)
-            logs.append(found.log)
-            return found.checkpoint, found.note
-
-        return learn
-
-    def _courses(self, order: Order, baseline: Path | None) -> dict[int, Course]:
-        """Return the trainings of an order by the number of their pass; none where there is nothing to learn from."""
-        if order.calibration is None or baseline is None:
-            return {}
-        plan, _ = planned(order.passes, order.selections, order.provider)
-        listened = {kind: key(spec) for kind, spec in self._listened(order, baseline.name).items()}
-        own = Teacher(self._checkpoint, baseline.name, lambda: baseline)
-        before: list[Mapping[str, Any]] = []
-        found: dict[int, Course] = {}
-        for number, (pass_, paths) in enumerate(zip(order.passes, order.selections, strict=True)):
-            if isinstance(pass_, Training):
-                start = {
-                    "checkpoint": self._checkpoint.digest,
-                    "passes": list(before),
-                    "listened": listened,
-                    "trained": [key(course.spec) for course in found.values()],
-                }
-                teacher = own if pass_.teacher is None else self._teachers[pass_.teacher]
-                found[number] = Course(pass_, paths, teacher, order.calibration, order.seed, start, plan)
-            elif pass_.stage == "weights":
-                before.append(_described(pass_, paths))
-        return found
-
-    def _listened(self, order: Order, baseline: str | None) -> dict[str, dict[str, Any]]:
-        """Return what decides the stages that listen to the calibration for passes that do not learn, by their kind."""
-        if order.calibration is None or baseline is None:
-            return {}
-        found = {}
-        if _measuring(order.passes):
-            found["calibration"] = calibration_spec(self._checkpoint, baseline, order.calibration)
-        if _judging(order.passes):
-            found[JUDGEMENT] = judgement_spec(self._checkpoint, baseline, order.calibration)
-        return found
-
     def compress(self, order: Order, baseline: Path | None, learnt: list[dict[str, Any]] | None = None) -> Compressed:
-        """Run the passes of an order, and what they listen to, and write nothing.
-
-        Args:
-            order: What to make.
-            baseline: The FP32 artifact, which listens; None is enough where no pass calibrates.
-            learnt: Is given the log of every training.
-
-        Raises:
-            RecipeError: A pass calibrates and the order names no calibration, or there is no FP32 artifact.
-        """
-        statistics, importance = self._statistics(order, baseline), self._importance(order, baseline)
-        learn = self._learn(order, baseline, [] if learnt is None else learnt)
-        return apply(self._checkpoint, order.passes, order.selections, order.provider, statistics, importance, learn)
-
-    def _statistics(self, order: Order, baseline: Path | None) -> Statistics | None:
-        if order.calibration is None or baseline is None or not _measuring(order.passes):
-            return None
-
-        def progress(done: int, of: int) -> None:
-            self._report("calibrate", done, of)
-
-        return calibrate(self._store, self._checkpoint, baseline, order.calibration, progress)
-
-    def _importance(self, order: Order, baseline: Path | None) -> Importance | None:
-        if order.calibration is None or baseline is None or not _judging(order.passes):
-            return None
-
-        def progress(done: int, of: int) -> None:
-            self._report("judge heads and channels", done, of)
-
-        return judge(self._store, self._checkpoint, baseline, order.calibration, progress)
+        """Run the passes of an order and write nothing; for the arguments see :meth:`Listener.compress`."""
+        return self._listener.compress(order, baseline, [] if learnt is None else learnt)
 
     def _rounded(self, compressed: Compressed) -> Plan:
         """Return the plan with the integers that calibration finds."""
@@ -350,16 +231,6 @@ class Builder:
         }
 
 
-def _judging(passes: Sequence[BasePass]) -> bool:
-    """Say whether a pass prunes by scores."""
-    return any(isinstance(pass_, Prune) and pass_.calibrated for pass_ in passes)
-
-
-def _measuring(passes: Sequence[BasePass]) -> bool:
-    """Say whether a pass goes by statistics of activations; one that learns listens to the speech itself."""
-    return any(pass_.calibrated and not isinstance(pass_, Prune | Training) for pass_ in passes)
-
-
 def _uncalibrated(pass_: BasePass) -> BasePass:
     """Return a pass that leaves as much as another, found without speech: pruning by the absolute size of weights."""
     return pass_.model_copy(update={"method": "l1"}) if isinstance(pass_, Prune) else pass_
@@ -410,12 +281,6 @@ def _told(calibration: Suite | None) -> Mapping[str, Any] | None:
         "synthetic": calibration.synthetic,
         "license": calibration.license,
     }
-
-
-def _described(pass_: BasePass, paths: Sequence[str]) -> Mapping[str, Any]:
-    """Return a pass by what it does: its settings, and the modules rather than the patterns that select them."""
-    settings = pass_.model_dump(mode="json", exclude={"targets", "ignore", "only_on"})
-    return settings | {"modules": list(paths)}
 
 
 def _files(folder: Path) -> list[dict[str, Any]]:

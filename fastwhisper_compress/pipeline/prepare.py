@@ -11,10 +11,11 @@ from fastwhisper_compress.checkpoint.dims import modules
 from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.checkpoint.open import open_checkpoint
 from fastwhisper_compress.evaluation.suite import Suite, load_suite
-from fastwhisper_compress.pipeline.build import Builder, Order, Report
+from fastwhisper_compress.pipeline.build import Builder, Report
 from fastwhisper_compress.pipeline.calibrate import check_disjoint
 from fastwhisper_compress.pipeline.gates import load_gates
 from fastwhisper_compress.pipeline.margins import margin_s
+from fastwhisper_compress.pipeline.order import Order
 from fastwhisper_compress.pipeline.output import check_output
 from fastwhisper_compress.pipeline.seal import key
 from fastwhisper_compress.pipeline.store import Store
