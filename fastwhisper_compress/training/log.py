@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fastwhisper_compress.files import write_text
+
 FILE = "log.jsonl"
 
 
@@ -41,7 +43,7 @@ class Log:
     def __init__(self, folder: Path, *, upto: int = 0) -> None:
         self._path = folder / FILE
         self.points = [point for point in read_log(folder) if point.step <= upto]
-        self._path.write_text("".join(_line(point) for point in self.points), encoding="utf-8")
+        write_text(self._path, "".join(map(_line, self.points)))
 
     def add(self, point: Point) -> None:
         """Write a step down."""

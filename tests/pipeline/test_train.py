@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
+import torch
 from small_whisper import small_checkpoint, speech_like, uniform_plan, write_artifact
 
 from fastwhisper_compress.checkpoint.dims import modules
@@ -26,6 +27,14 @@ from fastwhisper_compress.training.log import read_log
 
 CHECKPOINT = small_checkpoint()
 SETTINGS = Distill(steps=2, batch_size=2, learning_rate=1e-4, warmup_steps=0, checkpoint_every=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
