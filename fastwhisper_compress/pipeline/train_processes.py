@@ -134,6 +134,9 @@ def _work(rank: int, job: Job, processes: int, port: int, failures: Any) -> None
     except FastWhisperError as error:
         failures.put((type(error).__name__, error.message, error.place, error.remedy))
         raise
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def _clips(job: Job, processes: int) -> int:

@@ -49,11 +49,6 @@ class Ranks:
         if self.size > 1:
             distributed.barrier()
 
-    def close(self) -> None:
-        """Leave the others."""
-        if self.size > 1:
-            distributed.destroy_process_group()
-
 
 @contextmanager
 def unsynchronised(module: nn.Module, *, last: bool) -> Iterator[None]:
