@@ -136,6 +136,9 @@ def write_variant(
         "provider": "cpu",
         "graphs": GRAPHS,
         "encoder_context": {"margin_s": None},
+        "batch_size": 1,
+        "offload": "none",
+        "layers": None,
         "modules": [row.to_json() for row in emission.modules],
         "decoding": compressed.checkpoint.decoding.to_json(),
     }

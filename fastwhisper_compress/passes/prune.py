@@ -57,7 +57,8 @@ def prune(
             new, gone, of = _channels(checkpoint, path, pass_.amount, importance)
         changed.update(new)
         removed, total = removed + gone, total + of
-    note = f"{removed} of {total} {_TOLD[pass_.granularity]}, {removed / total:.1%}"
+    judged = "" if importance is None else ", judged on calibration speech"
+    note = f"{removed} of {total} {_TOLD[pass_.granularity]}, {removed / total:.1%}{judged}"
     smaller = checkpoint.with_tensors(changed)
     return replace(smaller, decoding=replace(smaller.decoding, alignment_heads=aligned)), note
 

@@ -39,8 +39,9 @@ NEED_SPEECH = {"smooth", "low_rank", "distill", "qat", "elastic_context"}
 
 
 def uncalibrated(passes: list[BasePass]) -> list[BasePass]:
-    """The passes with their integers rounded to the nearest: another value, the same bytes."""
-    changed = [one.model_copy(update={"method": "nearest"}) if hasattr(one, "bits") else one for one in passes]
+    """The passes with integers rounded to the nearest and parts judged by their weights: other values, the same bytes."""
+    method = {"weight_only": "nearest", "prune": "l1"}
+    changed = [one.model_copy(update={"method": method[one.pass_]}) if one.pass_ in method else one for one in passes]
     return [one for one in changed if one.pass_ not in NEED_SPEECH]
 
 

@@ -30,6 +30,7 @@ from fastwhisper_compress.memory.weights import stored_bytes
 from fastwhisper_compress.passes.low_rank import factorise
 from fastwhisper_compress.pipeline.reference import Reference
 from fastwhisper_compress.recipe import Fuse, Int8Dynamic, LowRank, Prune, Recipe, Smooth, WeightOnly
+from fastwhisper_compress.runtime.transcriber import load_artifact
 
 CHECKPOINT = small_checkpoint(5)
 EVERYWHERE = LowRank(variance=0.9, multiple_of=32)
@@ -152,6 +153,14 @@ def test_outliers_are_split_from_factors_too(smaller, tmp_path):
     plain = opened(loud, uniform_plan(CHECKPOINT.dims), tmp_path / "b").encode([SAMPLES], hidden=True).hidden
     found = opened(loud, split.plan, tmp_path / "c").encode([SAMPLES], hidden=True).hidden
     assert sqnr_db(plain, found) > 20
+
+
+def test_factors_are_streamed_with_their_layer(smaller, tmp_path):
+    plan = uniform_plan(CHECKPOINT.dims)
+    write_artifact(smaller, plan, tmp_path / "a", offload="layers")
+    assert load_artifact(tmp_path / "a").transcribe(SAMPLES).tokens == (
+        opened(smaller, plan, tmp_path / "b").transcribe(SAMPLES).tokens
+    )
 
 
 def test_the_audit_misses_a_factor(smaller, tmp_path):
