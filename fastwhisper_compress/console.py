@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fastwhisper_compress.report import Results
 
 
+_DETAIL = " | "  # behind it stands what changes on the way, such as a loss
 _PLACES_SHOWN = 5
 _TEXT_SHOWN = 80  # characters of a place
 
@@ -51,11 +52,12 @@ def progress() -> Iterator[Report]:
 
         def show(what: str, done: int, of: int) -> None:
             what = harmless(what)
-            if what not in tasks:
+            name = what.partition(_DETAIL)[0]
+            if name not in tasks:
                 for task in tasks.values():
                     bars.update(task, completed=bars.tasks[task].total)
-                tasks[what] = bars.add_task(what, total=of)
-            bars.update(tasks[what], completed=done, total=of)
+                tasks[name] = bars.add_task(what, total=of)
+            bars.update(tasks[name], completed=done, total=of, description=what)
 
         yield show
         for task in tasks.values():
@@ -67,8 +69,9 @@ def _lines() -> Report:
 
     def show(what: str, done: int, of: int) -> None:
         tenth = 10 * done // max(of, 1)
-        if said.get(what) != tenth:
-            said[what] = tenth
+        name = what.partition(_DETAIL)[0]
+        if said.get(name) != tenth:
+            said[name] = tenth
             with suppress(BrokenPipeError):  # nobody reads the progress; the work goes on
                 said_as = harmless(what)
                 sys.stderr.write(f"{said_as} {done}/{of}\n" if of > 1 else f"{said_as}\n" if not done else "")

@@ -147,11 +147,13 @@ def _details(plan: MemoryPlan) -> Table:
 
 def _training(found: TrainingEstimate, budget: int) -> Table:
     how = "autocast" if found.amp else "FP32"
-    table = Table(f"training in {how}, AdamW on all parameters", box=None, pad_edge=False)
+    title = f"training in {how}, AdamW on all parameters, {found.batch} clips at once"
+    table = Table(title, box=None, pad_edge=False)
     table.add_column("plain", justify="right")
     table.add_column("gradient checkpointing", justify="right")
     kept = (found.activations, found.activations_checkpointed)
     same = {"weights": found.weights, "gradients": found.gradients, "optimiser": found.optimiser}
+    same["teacher"] = found.teacher
     for name, size in same.items():
         table.add_row(name, *[f"{size / 1e6:,.0f} MB"] * 2)
     table.add_row("activations", *(f"{size / 1e6:,.0f} MB" for size in kept))

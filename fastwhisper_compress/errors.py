@@ -8,7 +8,7 @@ code    meaning
 0       success
 1       a bug in this program
 2       bad recipe, bad usage, bad input file
-3       a quality gate or a parity check failed, nothing published
+3       a quality gate, a parity check or a training failed, nothing published
 4       a backend or optional package is missing
 5       unsafe input refused
 6       resources: memory, disk, network
@@ -82,6 +82,12 @@ class OutputError(UsageError, OSError):
 
 class GateError(FastWhisperError, RuntimeError):
     """Parity or a quality gate failed; nothing was published."""
+
+    exit_code = 3
+
+
+class DivergedError(FastWhisperError, ArithmeticError):
+    """Training went wrong beyond repair; what it had learnt before is kept."""
 
     exit_code = 3
 

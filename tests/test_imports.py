@@ -35,9 +35,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": BASE | {"runtime", "transcription", "nvml"},
     # What fits is told from dimensions and a recipe, before anything is loaded.
     "memory": BASE | {"recipe", "checkpoint", "emit", "passes", "nvml"},
+    "training": BASE | {"recipe", "checkpoint", "emit", "passes", "runtime"},
     "report": BASE | {"recipe", "checkpoint", "emit", "passes", "runtime", "transcription", "evaluation", "memory"},
     "pipeline": BASE
-    | {"recipe", "checkpoint", "emit", "passes", "runtime", "transcription", "evaluation", "memory", "report", "nvml"},
+    | {"recipe", "checkpoint", "emit", "passes", "runtime", "transcription", "evaluation", "memory", "training"}
+    | {"report", "nvml"},
 }
 MAY_IMPORT |= {
     "doctor": BASE | {"checkpoint", "runtime", "pipeline"},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastwhisper_compress.checkpoint.factors import factor_paths, is_factorised, owner
 from fastwhisper_compress.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class Checkpoint:
 
     Attributes:
         dims: Dimensions of the unpruned architecture.
-        tensors: Canonical name to array, read-only and in the source's precision (bfloat16 widened to float32).
+        tensors: Canonical name to array, read-only and in the source's precision (bfloat16 widened to float32). A linear
+            of low rank is two, see :mod:`fastwhisper_compress.checkpoint.factors`.
         decoding: Ids a decoder needs.
         tokenizer_json: A Hugging Face ``tokenizer.json``.
         source: Where it came from.
@@ -68,6 +70,24 @@ class Checkpoint:
                 sha.update(np.ascontiguousarray(flat[start : start + _CHUNK], dtype="<f4").data)
         return f"sha256:{sha.hexdigest()}"
 
+    def factors(self, path: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the two factors of a linear, None where it is kept whole.
+
+        Shapes: (rank, in) and (out, rank).
+        """
+        if not is_factorised(self.tensors, path):
+            return None
+        first, second = (self.tensors[f"{one}.weight"] for one in factor_paths(path))
+        return first, second
+
+    def weight(self, path: str) -> np.ndarray:
+        """Return a module's weight, multiplied out where it is kept as two."""
+        found = self.factors(path)
+        if found is None:
+            return self.tensors[f"{path}.weight"]
+        product: np.ndarray = found[1].astype(np.float32) @ found[0].astype(np.float32)
+        return product
+
     @property
     def n_parameters(self) -> int:
         """Number of stored values; the tied embedding counts once."""
@@ -83,3 +103,28 @@ class Checkpoint:
             if name not in self.tensors:
                 raise UsageError("no such tensor", place=name, remedy="use the canonical names of tensor_shapes(dims)")
         return replace(self, tensors={**self.tensors, **changed})
+
+    def factorised(self, path: str, first: np.ndarray, second: np.ndarray) -> Checkpoint:
+        """A new checkpoint with a linear kept as two.
+
+        Args:
+            path: The linear, whole so far.
+            first: (rank, in), what the input is multiplied with.
+            second: (out, rank), what comes next.
+
+        Raises:
+            UsageError: It is not among this checkpoint's tensors, or kept as two already.
+        """
+        name = f"{path}.weight"
+        if name not in self.tensors:
+            raise UsageError("no such tensor", place=name, remedy="factorise a linear that is still whole")
+        factors = zip(factor_paths(path), (first, second), strict=True)
+        kept = {other: tensor for other, tensor in self.tensors.items() if other != name}
+        return replace(self, tensors=kept | {f"{one}.weight": tensor for one, tensor in factors})
+
+    def multiplied_out(self) -> Checkpoint:
+        """The same network with every linear whole again."""
+        paths = [owner(name) for name in self.tensors if name.endswith(".low_rank.0.weight")]
+        factors = {f"{one}.weight" for path in paths for one in factor_paths(path)}
+        kept = {name: tensor for name, tensor in self.tensors.items() if name not in factors}
+        return replace(self, tensors=kept | {f"{path}.weight": self.weight(path) for path in paths})

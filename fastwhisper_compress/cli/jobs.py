@@ -48,6 +48,9 @@ def run(
     verify: Annotated[
         bool, typer.Option("--verify", help="Hash every file of the finished stages that are used.")
     ] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, max=1024, help="How many processes share the work of passes that train.")
+    ] = 1,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say which stages are there, which are to be made and why; make nothing.")
     ] = False,
@@ -69,7 +72,7 @@ def run(
     }
     overrides = [*(override or []), *(setting(key, value) for key, value in named.items() if value is not None)]
     sizes = () if batch_sweep is None else parse_sizes(batch_sweep)
-    request = Request(recipe, tuple(overrides), out, limit, offline, sizes, every_byte=verify)
+    request = Request(recipe, tuple(overrides), out, limit, offline, sizes, every_byte=verify, processes=processes)
     if explain:
         _explain(request, as_json=as_json)
         return

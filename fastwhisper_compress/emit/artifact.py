@@ -10,6 +10,7 @@ from typing import Any
 
 import onnx
 
+from fastwhisper_compress.checkpoint.factors import parts as kept_as
 from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.emit.configs import config_files
 from fastwhisper_compress.emit.decoder import write_decoder
@@ -111,10 +112,13 @@ def check_plan(checkpoint: Checkpoint, plan: Plan, *, layers: bool = False) -> N
                 place=path,
                 remedy="use the pass weight_only with bits: 8, or --provider cpu",
             )
-        inputs = checkpoint.tensors[f"{path}.weight"].shape[1]
-        if precision.scheme == "weight_only" and inputs % precision.group_size:
-            raise RecipeError(
-                f"group_size {precision.group_size} does not divide its {inputs} inputs",
-                place=path,
-                remedy="choose a group_size that divides it, such as 32, for this module",
-            )
+        if precision.scheme != "weight_only":
+            continue
+        for part in kept_as(checkpoint.tensors, path):
+            inputs = checkpoint.tensors[f"{part}.weight"].shape[1]
+            if inputs % precision.group_size:
+                raise RecipeError(
+                    f"group_size {precision.group_size} does not divide its {inputs} inputs",
+                    place=part,
+                    remedy="choose a group_size that divides it, such as 32, for this module",
+                )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import onnx
 from onnx import TensorProto
 
 from fastwhisper_compress.checkpoint.dims import Module
+from fastwhisper_compress.checkpoint.factors import factor_paths
 from fastwhisper_compress.emit.artifact import GRAPHS
 from fastwhisper_compress.emit.emitter import Written
-from fastwhisper_compress.emit.precision import Plan
+from fastwhisper_compress.emit.precision import Plan, Precision
 from fastwhisper_compress.errors import GateError
 
 _STORED = {
@@ -34,33 +35,48 @@ def audit(folder: Path, modules: Iterable[Module], plan: Plan, written: Iterable
     Raises:
         GateError: A module is missing, its weight is of another type than planned, or another operator takes it.
     """
-    graphs = [onnx.load(folder / GRAPHS[name], load_external_data=False).graph for name in ("encoder", "decoder")]
-    types = {tensor.name: tensor.data_type for graph in graphs for tensor in graph.initializer}
-    nodes = {node.name: node for graph in graphs for node in graph.node}
-    producers = {output: node for graph in graphs for node in graph.node for output in node.output}
+    names = ("encoder", "decoder")
+    graphs = _Graphs([onnx.load(folder / GRAPHS[name], load_external_data=False).graph for name in names])
     rows = {row.path: row for row in written}
     for module in modules:
-        if module.kind == "attention":
-            continue
-        row, precision = rows.get(module.path), plan.of(module.path)
-        if row is None:
-            raise _off(module.path, "is in no graph")
-        stored = types.get(row.weight)
-        if stored not in _STORED[precision.storage]:
-            name = "absent" if stored is None else TensorProto.DataType.Name(stored)
-            raise _off(module.path, f"is planned as {precision.storage}, its weight {row.weight!r} is {name}")
-        node = nodes.get(row.node)
-        if node is None or node.op_type != row.kernel.rpartition("+")[2] or not _reaches(node, row.weight, producers):
-            raise _off(module.path, f"does not enter the node {row.node!r} of kernel {row.kernel}")
-        if module.kind in ("linear", "embedding", "conv") and node.op_type not in _MULTIPLIES[precision.scheme]:
-            raise _off(module.path, f"is multiplied by {node.op_type}, planned as {precision.scheme}")
-        if module.kind == "embedding" and len(copies := _copies(graphs, module.path, row.parameters)) != 1:
-            raise _off(module.path, f"is tied, but {len(copies)} copies of it are stored")
-        if precision.scheme == "weight_only":
-            found = _blocks(node, producers, types)
-            if found != (precision.bits, precision.group_size, TensorProto.FLOAT16):
-                planned = f"{precision.bits} bits in groups of {precision.group_size} with FP16 scales"
-                raise _off(module.path, f"is planned as {planned}, written as {found}")
+        factors = factor_paths(module.path)
+        for path in factors if any(one in rows for one in factors) else (module.path,):
+            if module.kind == "attention":
+                continue
+            if path not in rows:
+                raise _off(path, "is in no graph")
+            _check(graphs, module.kind, rows[path], plan.of(path))
+
+
+class _Graphs:
+    """Graphs by the names of what is in them."""
+
+    def __init__(self, graphs: Sequence[onnx.GraphProto]) -> None:
+        self.all = graphs
+        self.types = {tensor.name: tensor.data_type for graph in graphs for tensor in graph.initializer}
+        self.nodes = {node.name: node for graph in graphs for node in graph.node}
+        self.producers = {output: node for graph in graphs for node in graph.node for output in node.output}
+
+
+def _check(graphs: _Graphs, kind: str, row: Written, precision: Precision) -> None:
+    """Check one row of the ledger."""
+    types, producers = graphs.types, graphs.producers
+    stored = types.get(row.weight)
+    if stored not in _STORED[precision.storage]:
+        name = "absent" if stored is None else TensorProto.DataType.Name(stored)
+        raise _off(row.path, f"is planned as {precision.storage}, its weight {row.weight!r} is {name}")
+    node = graphs.nodes.get(row.node)
+    if node is None or node.op_type != row.kernel.rpartition("+")[2] or not _reaches(node, row.weight, producers):
+        raise _off(row.path, f"does not enter the node {row.node!r} of kernel {row.kernel}")
+    if kind in ("linear", "embedding", "conv") and node.op_type not in _MULTIPLIES[precision.scheme]:
+        raise _off(row.path, f"is multiplied by {node.op_type}, planned as {precision.scheme}")
+    if kind == "embedding" and len(copies := _copies(graphs.all, row.path, row.parameters)) != 1:
+        raise _off(row.path, f"is tied, but {len(copies)} copies of it are stored")
+    if precision.scheme == "weight_only":
+        found = _blocks(node, producers, types)
+        if found != (precision.bits, precision.group_size, TensorProto.FLOAT16):
+            planned = f"{precision.bits} bits in groups of {precision.group_size} with FP16 scales"
+            raise _off(row.path, f"is planned as {planned}, written as {found}")
 
 
 def _copies(graphs: Iterable[onnx.GraphProto], path: str, parameters: int) -> set[str]:

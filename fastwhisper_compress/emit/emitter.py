@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastwhisper_compress.checkpoint.dims import Dims
+from fastwhisper_compress.checkpoint.factors import bias_name, factor_paths, is_factorised, output_weight, owner
 from fastwhisper_compress.emit.graph import FLOAT, FLOAT16, Graph
 from fastwhisper_compress.emit.precision import Plan, Precision
 from fastwhisper_compress.emit.quantize import Blocks, blockwise, stacked
@@ -22,7 +23,7 @@ class Written:
     """One module as it stands in the graph; a row of the manifest.
 
     Attributes:
-        path: The checkpoint module.
+        path: The checkpoint module, or one of the two factors that it is kept as.
         kind: Its kind (linear, embedding, conv, layer_norm, positions).
         storage: Type of its bytes on disk.
         compute: Type that its kernel multiplies in.
@@ -61,12 +62,20 @@ class Emitter:
         self._tensors = tensors
 
     def weight(self, path: str) -> np.ndarray:
-        """Return a module's weight in FP32."""
+        """Return a module's weight in FP32; of one that is kept as two factors, their product."""
+        if self.factorised(path):
+            first, second = (self.weight(one) for one in factor_paths(path))
+            product: np.ndarray = second @ first
+            return product
         return self._tensors[f"{path}.weight"].astype(np.float32)
+
+    def factorised(self, path: str) -> bool:
+        """Say whether a module is kept as two factors."""
+        return is_factorised(self._tensors, path)
 
     def bias(self, path: str) -> np.ndarray | None:
         """Return a module's bias in FP32, None where it has none."""
-        found = self._tensors.get(f"{path}.bias")
+        found = self._tensors.get(bias_name(path))
         return None if found is None else found.astype(np.float32)
 
     def blocks(self, paths: Sequence[str]) -> Blocks:
@@ -82,7 +91,7 @@ class Emitter:
 
     def fused(self, path: str) -> bool:
         """Say whether the plan allows fused operators at a module."""
-        return path in self.plan.fuse
+        return self.plan.fuses(path)
 
     def compute_type(self, precision: Precision) -> int:
         """Return the ONNX type that a kernel of this precision takes and gives.
@@ -99,7 +108,8 @@ class Emitter:
 
     def heads(self, attention: str) -> int:
         """Count the heads that an attention's weights really have: pruning may have removed some."""
-        return int(self._tensors[f"{attention}.q_proj.weight"].shape[0]) // self.dims.head_dim(attention)
+        rows = self._tensors[output_weight(self._tensors, f"{attention}.q_proj")].shape[0]
+        return int(rows) // self.dims.head_dim(attention)
 
     def stored(self, path: str) -> tuple[str, int]:
         """Add a weight that only its storage makes smaller (a convolution, position embeddings).
@@ -117,7 +127,7 @@ class Emitter:
 
     def add_bytes(self, path: str, stored: int) -> None:
         """Add to a module's entry what is stored of it elsewhere."""
-        at = next(i for i, row in enumerate(self.ledger) if row.path == path)
+        at = next(i for i, row in enumerate(self.ledger) if owner(row.path) == path)
         self.ledger[at] = replace(self.ledger[at], bytes=self.ledger[at].bytes + stored)
 
     def record(self, path: str, kind: str, kernel: str, node: str, weight: str, *, stored: int) -> None:

@@ -11,6 +11,8 @@ fp16 on CUDA       FP16 MatMul                                      the same
 int8_dynamic       DynamicQuantizeMatMul                            DynamicQuantizeLinear, MatMulInteger, Mul
 weight_only        MatMulNBits                                      block-wise DequantizeLinear, MatMul
 =================  ===============================================  =============================================
+
+A linear that is kept as two factors is two such multiplications, both in its precision.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from onnx import TensorProto
 
+from fastwhisper_compress.checkpoint.factors import factor_paths
 from fastwhisper_compress.emit.emitter import Emitter
 from fastwhisper_compress.emit.graph import FLOAT, FLOAT16, INT32, MS
 from fastwhisper_compress.emit.precision import Precision
@@ -64,6 +67,10 @@ def linear(
     Returns:
         The output value, (batch, length, out), in the compute type of the module's precision.
     """
+    if e.factorised(path):
+        first, second = factor_paths(path)
+        inner = linear(e, x, first, without_inputs=without_inputs)
+        return linear(e, inner, second, with_bias=with_bias, without_outputs=without_outputs)
     parts = replace(_parts(e, path, (path,)), absent=tuple(without_outputs))
     parts.weight[list(without_outputs)] = 0
     parts.weight[:, list(without_inputs)] = 0
@@ -85,7 +92,7 @@ def packed_linear(e: Emitter, x: str, name: str, paths: Sequence[str]) -> list[s
         One output value a module.
     """
     one_precision = len({e.plan.of(path) for path in paths}) == 1
-    if not (one_precision and all(e.fused(path) for path in paths)):
+    if not one_precision or any(e.factorised(path) or not e.fused(path) for path in paths):
         return [linear(e, x, path) for path in paths]
     parts = _parts(e, name, tuple(paths))
     in_kernel = parts.precision.scheme in ("int8_dynamic", "weight_only")  # which add a bias for nothing

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from fastwhisper_compress.checkpoint.factors import owner
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -82,5 +84,9 @@ class Plan:
         return "fp16" if self.provider == "cuda" and compressed else "fp32"
 
     def of(self, path: str) -> Precision:
-        """Return the precision of a module path."""
-        return self.precision.get(path, FP32)
+        """Return the precision of a module path; a factor has that of its module."""
+        return self.precision.get(owner(path), FP32)
+
+    def fuses(self, path: str) -> bool:
+        """Say whether fused operators may compute a module, or a factor of it."""
+        return owner(path) in self.fuse

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fastwhisper_compress.errors import RecipeError, UsageError
 from fastwhisper_compress.memory.device import Device, Peak
+from fastwhisper_compress.recipe.base import WholeNumber
 from fastwhisper_compress.recipe.messages import complaint, nearest
-from fastwhisper_compress.recipe.schema import WholeNumber
 from fastwhisper_compress.recipe.yaml12 import parse
 
 if TYPE_CHECKING:

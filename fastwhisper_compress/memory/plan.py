@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fastwhisper_compress.checkpoint.dims import Dims
@@ -30,6 +30,7 @@ from fastwhisper_compress.memory.suitability import warnings_for
 from fastwhisper_compress.memory.training import TrainingEstimate, estimate_training
 from fastwhisper_compress.memory.working_set import Workload
 from fastwhisper_compress.recipe.catalog import list_recipes
+from fastwhisper_compress.recipe.learning import Training
 from fastwhisper_compress.recipe.loader import LoadedRecipe, load_recipe
 
 _SUFFIXES = (".yaml", ".yml")
@@ -178,9 +179,19 @@ def make_plan(question: Question) -> MemoryPlan:
         options=options,
         roofline=roofline(layout, work, device),
         warnings=(*warnings_for(device, _schemes(loaded)), *_assumed(device)),
-        training=estimate_training(dims, work, amp=_amp(device)) if question.train else None,
+        training=_training(question, loaded, dims, work, device) if question.train else None,
         answer=_answer(recipe.name, work, largest, options, needed=needed, budget=budget),
     )
+
+
+def _training(question: Question, loaded: LoadedRecipe, dims: Dims, work: Workload, device: Device) -> TrainingEstimate:
+    """Estimate the first pass that learns as the recipe sets it; without one, training as such."""
+    first = next((pass_ for pass_ in loaded.recipe.active if isinstance(pass_, Training)), None)
+    if first is None:
+        return estimate_training(dims, work, amp=_amp(device))
+    batch = question.batch or first.micro_batch_size or first.batch_size
+    teacher = None if first.teacher is None else peek_dims(first.teacher)[1]
+    return estimate_training(dims, replace(work, batch=batch), amp=first.mixed_precision != "no", teacher=teacher)
 
 
 def _running(question: Question, loaded: LoadedRecipe, device: Device) -> Running:

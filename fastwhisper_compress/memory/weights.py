@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from fastwhisper_compress.checkpoint.dims import Module
+from fastwhisper_compress.checkpoint.factors import owner
 from fastwhisper_compress.emit.precision import Precision
 from fastwhisper_compress.emit.streamable import LOGITS_BAND_BYTES
 from fastwhisper_compress.memory.layout import Layout
@@ -52,7 +53,7 @@ def stored_bytes(layout: Layout, module: Module, precision: Precision) -> int:
         return n + 4 * weight[0] + biases
     groups = n // precision.group_size
     zeros = 0
-    if not precision.symmetric or module.path not in layout.plan.fuse:
+    if not precision.symmetric or not layout.plan.fuses(module.path):
         zeros = -(-groups // 2) if precision.bits == 4 else groups
     return n * precision.bits // 8 + 2 * groups + zeros + biases
 
@@ -77,8 +78,9 @@ def resident_bytes(layout: Layout, module: Module, precision: Precision) -> int:
     if precision.scheme == "int8_dynamic":
         return n + 8 * weight[0] + biases
     groups = n // precision.group_size
-    fused = module.path in layout.plan.fuse
-    if not fused:  # DequantizeLinear of a constant is folded when the graph loads: the weight is FP32 from then on
+    if not layout.plan.fuses(
+        module.path
+    ):  # DequantizeLinear of a constant is folded when the graph loads: the weight is FP32 from then on
         return 4 * n + biases
     return n * precision.bits // 8 + 12 * groups + (0 if precision.symmetric else groups) + biases
 
@@ -120,5 +122,5 @@ def _part(module: Module) -> str:
 
 def graph_of(path: str) -> str:
     """Return which graph computes a module: ``encoder`` or ``decoder``."""
-    crossing = path.endswith((".encoder_attn.k_proj", ".encoder_attn.v_proj"))
+    crossing = owner(path).endswith((".encoder_attn.k_proj", ".encoder_attn.v_proj"))
     return "encoder" if path.startswith("encoder.") or crossing else "decoder"

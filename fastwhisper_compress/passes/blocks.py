@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fastwhisper_compress.checkpoint.factors import factor_paths
 from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.emit.precision import Plan, Precision
 from fastwhisper_compress.emit.quantize import Blocks
@@ -36,22 +37,31 @@ def calibrated_blocks(
     """
     wanted = {path for path, precision in plan.precision.items() if precision.method != "nearest"}
     found: dict[str, Blocks] = {}
+    done = 0
     for source, paths in readers(checkpoint.dims).items():
         todo = [path for path in paths if path in wanted]
         if not todo:
             continue
         moment = statistics.moment(source)
-        factors: dict[int, Factor] = {}
+        shared: dict[int, Factor] = {}
         for path in todo:
-            progress(len(found), len(wanted))
-            weight = checkpoint.tensors[f"{path}.weight"].astype(np.float32)
+            progress(done, len(wanted))
+            done += 1
+            precision = plan.of(path)
+            weight = checkpoint.weight(path)
             if weight.shape[1] != len(moment):
                 raise RecipeError(
                     f"has {weight.shape[1]} inputs after pruning, was calibrated with {len(moment)}",
                     place=path,
                     remedy="give this module the method nearest, or do not prune what feeds it",
                 )
-            found[path] = _blocks(path, weight, plan.of(path), moment, factors)
+            if (factors := checkpoint.factors(path)) is None:
+                found[path] = _blocks(path, weight.astype(np.float32), precision, moment, shared)
+                continue
+            first, second = (factor.astype(np.float32) for factor in factors)
+            names = factor_paths(path)
+            found[names[0]] = _blocks(names[0], first, precision, moment, shared)
+            found[names[1]] = _blocks(names[1], second, precision, first @ moment @ first.T, {})
     progress(len(wanted), len(wanted))
     return found
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from fastwhisper_compress.emit.precision import FP16, INT8_DYNAMIC, Precision, Provider
 from fastwhisper_compress.errors import RecipeError
-from fastwhisper_compress.recipe.schema import BasePass, Fp16, Int8Dynamic, WeightOnly
+from fastwhisper_compress.recipe.base import BasePass
+from fastwhisper_compress.recipe.schema import Fp16, Int8Dynamic, WeightOnly
 
 _METHODS = {"nearest": "rounded to nearest", "search": "scales searched for", "gptq": "rounded by GPTQ"}
 

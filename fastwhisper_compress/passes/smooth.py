@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from fastwhisper_compress.checkpoint.factors import bias_name, input_weight, output_weight
 from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.errors import RecipeError
 from fastwhisper_compress.passes.statistics import Statistics, readers
@@ -37,7 +38,7 @@ def smooth(
     for path in paths:
         is_norm = path.endswith("layer_norm")
         maker, source = (path, path) if is_norm else (f"{path}.v_proj", f"{path}.out_proj")
-        columns = [f"{reader}.weight" for reader in all_readers[source]]
+        columns = [input_weight(tensors, reader) for reader in all_readers[source]]
         peak = statistics.peak(source)
         if any(tensors[name].shape[1] != len(peak) for name in columns):
             raise RecipeError(
@@ -47,7 +48,7 @@ def smooth(
             )
         divisor = _divisor(peak, [tensors[name] for name in columns], pass_.alpha)
         divisors[source] = divisor
-        for name in (f"{maker}.weight", f"{maker}.bias"):
+        for name in (output_weight(tensors, maker), bias_name(maker)):
             value = tensors[name]
             changed[name] = value / divisor.reshape(-1, *[1] * (value.ndim - 1))
         for name in columns:

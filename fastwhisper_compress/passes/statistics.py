@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastwhisper_compress.checkpoint.dims import Dims, modules
+from fastwhisper_compress.recipe.layers import Kept, composed, original, renumbered
 
 FILE = "inputs.safetensors"
 
@@ -25,15 +26,22 @@ class Statistics:
     Attributes:
         folder: Where :data:`FILE` lies.
         divisors: Input to the positive numbers, float32 (in,), that smoothing has divided its channels by.
+        kept: Where layers were dropped, the numbers that those left have in the file.
     """
 
     folder: Path
     divisors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    kept: Kept = field(default_factory=dict)
 
     def peak(self, source: str) -> np.ndarray:
         """Return the largest magnitude of each channel of an input: float32 (in,)."""
         peak = self._read(f"{source}.peak")
         return peak / self.divisors[source] if source in self.divisors else peak
+
+    def mean(self, source: str) -> np.ndarray:
+        """Return the mean of each channel of an input: float32 (in,)."""
+        mean = self._read(f"{source}.mean")
+        return mean / self.divisors[source] if source in self.divisors else mean
 
     def moment(self, source: str) -> np.ndarray:
         """Return the mean of ``x x^T`` over an input's positions: float32 (in, in)."""
@@ -49,11 +57,19 @@ class Statistics:
             merged[source] = merged[source] * divisor if source in merged else divisor
         return replace(self, divisors=merged)
 
+    def renumbered(self, kept: Kept) -> Statistics:
+        """Return the statistics of the layers that stay, under their new numbers.
+
+        They are those of the whole network, where these layers had the dropped ones before them.
+        """
+        divisors = {new: value for name, value in self.divisors.items() if (new := renumbered(name, kept))}
+        return replace(self, divisors=divisors, kept=composed(self.kept, kept))
+
     def _read(self, name: str) -> np.ndarray:
         from safetensors import safe_open
 
         with safe_open(self.folder / FILE, framework="numpy") as file:
-            found: np.ndarray = file.get_tensor(name)
+            found: np.ndarray = file.get_tensor(original(name, self.kept))
         return found
 
 
@@ -79,7 +95,7 @@ def readers(dims: Dims) -> dict[str, list[str]]:
 
 
 def save(folder: Path, tensors: Mapping[str, Any]) -> None:
-    """Write ``NAME.peak`` and ``NAME.moment`` of every input as :class:`Statistics` reads them."""
+    """Write ``NAME.peak``, ``NAME.mean`` and ``NAME.moment`` of every input as :class:`Statistics` reads them."""
     from safetensors.numpy import save_file
 
     save_file(dict(tensors), folder / FILE)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,23 @@ from fastwhisper_compress.checkpoint.dims import modules
 from fastwhisper_compress.checkpoint.model import Checkpoint, Source
 from fastwhisper_compress.emit.artifact import GRAPHS, Emission, check_plan, emit
 from fastwhisper_compress.emit.audit import audit
-from fastwhisper_compress.emit.precision import Plan, Provider
+from fastwhisper_compress.emit.precision import Plan
 from fastwhisper_compress.errors import UnsafeInputError
 from fastwhisper_compress.evaluation.suite import Suite
-from fastwhisper_compress.passes.apply import Compressed, apply, uncalibrated
+from fastwhisper_compress.passes.apply import Compressed, apply
 from fastwhisper_compress.passes.blocks import calibrated_blocks
-from fastwhisper_compress.passes.statistics import Statistics
-from fastwhisper_compress.pipeline.calibrate import calibrate, calibration_spec
 from fastwhisper_compress.pipeline.files import read_json, sha256, write_json
 from fastwhisper_compress.pipeline.gates import Gates
+from fastwhisper_compress.pipeline.listen import Listener
+from fastwhisper_compress.pipeline.order import Order, described
 from fastwhisper_compress.pipeline.provenance import code_digest, package_versions
 from fastwhisper_compress.pipeline.seal import key
 from fastwhisper_compress.pipeline.store import Store
+from fastwhisper_compress.pipeline.train import Teacher
 from fastwhisper_compress.pipeline.verify import parity_clips, verify_compressed, verify_fp32, verify_loads
-from fastwhisper_compress.recipe.schema import BasePass
-from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION, BatchSize, EncoderContext, Offload, inside_of
+from fastwhisper_compress.recipe.base import BasePass
+from fastwhisper_compress.recipe.shapes import Prune
+from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION, EncoderContext, inside_of
 from fastwhisper_compress.runtime.transcriber import load_artifact
 
 Report = Callable[[str, int, int], None]
@@ -41,65 +43,64 @@ _NUMERICS = (
 )
 
 
-@dataclass(frozen=True)
-class Order:
-    """What is to be made; two equal orders are one artifact.
-
-    Attributes:
-        passes: The recipe's passes.
-        selections: For each of them, the module paths that it acts on.
-        provider: Where the graphs will run.
-        seed: Of everything drawn at random.
-        gate: Least token agreement that the recipe asks for; None takes the shipped gates.
-        margin_s: Of an elastic encoder context; None is the full window.
-        batch_size: How many clips it decodes together, unless it is told otherwise.
-        offload: What leaves memory while it is not needed.
-        calibration: Speech to measure activations on; None where no pass does.
-    """
-
-    passes: tuple[BasePass, ...]
-    selections: tuple[tuple[str, ...], ...]
-    provider: Provider
-    seed: int
-    gate: float | None
-    margin_s: float | None
-    batch_size: BatchSize = 1
-    offload: Offload = "none"
-    calibration: Suite | None = None
-
-
 class Builder:
     """Makes artifacts of one checkpoint, verified on one parity set, in one store."""
 
-    def __init__(self, store: Store, checkpoint: Checkpoint, gates: Gates, parity: Suite, report: Report) -> None:
+    def __init__(
+        self,
+        store: Store,
+        checkpoint: Checkpoint,
+        gates: Gates,
+        parity: Suite,
+        report: Report,
+        *,
+        teachers: Mapping[str, Teacher] | None = None,
+        processes: int = 1,
+    ) -> None:
+        """Hold what all artifacts share.
+
+        Args:
+            store: Keeps what is made.
+            checkpoint: The weights to start from.
+            gates: The least quality.
+            parity: Suite that artifacts are verified on.
+            report: Called with what is going on, and how much of how much is done.
+            teachers: Whom students learn from, by the names in the recipe, besides the checkpoint itself.
+            processes: How many processes train together.
+        """
         self._store = store
         self._checkpoint = checkpoint
         self._gates = gates
         self._parity = parity
         self._report = report
         self._versions = package_versions(_NUMERICS)
+        self._listener = Listener(store, checkpoint, report, teachers=teachers or {}, processes=processes)
 
     def check(self, order: Order) -> Plan:
         """Refuse what no provider or group size can honour, before any long work.
 
-        Weight passes that calibrate are left out: they change no shape.
+        What calibration would change is left out: smoothing and factorising, and which parts go where pruning judges them by
+        speech; how many go is known.
 
         Returns:
             The plan, before calibration has rounded anything.
 
         Raises:
             ProviderError: The provider has no kernel for one of the precisions.
-            RecipeError: A group size does not divide a module's inputs, or layers that are to be streamed cannot.
+            RecipeError: A group size does not divide a module's inputs, layers that are to be streamed cannot, or what is
+                to be learnt cannot be.
         """
+        self._listener.check(order)
         pairs = zip(order.passes, order.selections, strict=True)
-        kept = [(one, paths) for one, paths in pairs if one.stage != "weights" or not one.calibrated]
+        known = [(_uncalibrated(one), paths) for one, paths in pairs]
+        kept = [(one, paths) for one, paths in known if one.stage != "weights" or not one.calibrated]
         passes, selections = [one for one, _ in kept], [paths for _, paths in kept]
         compressed = apply(self._checkpoint, passes, selections, order.provider)
         check_plan(compressed.checkpoint, compressed.plan, layers=order.offload == "layers")
         return compressed.plan
 
-    def specs(self, order: Order, baseline: str | None) -> dict[str, dict[str, Any]]:
-        """Return what decides each stage of an artifact, by the kind of the stage and in the order of making.
+    def specs(self, order: Order, baseline: str | None) -> list[tuple[str, dict[str, Any]]]:
+        """Return what decides each stage of an artifact, with the kind of the stage and in the order of making.
 
         Args:
             order: What to make.
@@ -109,23 +110,20 @@ class Builder:
             RecipeError: A pass calibrates and the order names no calibration, or no FP32 artifact that listens to it.
             ProviderError: The provider has no kernel for one of the precisions.
         """
-        plan, found = self.check(order), {}
-        if asking := [pass_ for pass_ in order.passes if pass_.calibrated]:
-            if order.calibration is None or baseline is None:
-                raise uncalibrated(asking[0])
-            found["calibration"] = calibration_spec(self._checkpoint, baseline, order.calibration)
-        found["artifact"] = {
+        plan = self.check(order)
+        heard = self._listener.specs(order, baseline)
+        artifact = {
             "model": [public_id(self._checkpoint.source), self._checkpoint.source.revision],
             "checkpoint": self._checkpoint.digest,
             "decoding": self._checkpoint.decoding.to_json(),
             "tokenizer": hashlib.sha256(self._checkpoint.tokenizer_json).hexdigest(),
-            "passes": [_described(pass_, paths) for pass_, paths in zip(order.passes, order.selections, strict=True)],
+            "passes": [described(pass_, paths) for pass_, paths in zip(order.passes, order.selections, strict=True)],
             "provider": order.provider,
             "seed": order.seed,
             "margin_s": order.margin_s,
             "batch_size": order.batch_size,
             "offload": order.offload,
-            "calibration": key(found["calibration"]) if asking else None,
+            "heard": [[kind, key(spec)] for kind, spec in heard],
             "gate": self._least(order, plan),
             "gates": asdict(self._gates),
             "parity": self._parity.digest,
@@ -133,7 +131,7 @@ class Builder:
             "versions": self._versions,
             "code": code_digest("checkpoint", "passes", "emit", "pipeline", "runtime"),
         }
-        return found
+        return [*heard, ("artifact", artifact)]
 
     def build(self, order: Order, baseline: Path | None) -> Path:
         """Return the folder of an artifact, making it unless the store has it.
@@ -147,31 +145,26 @@ class Builder:
             RecipeError: A pass calibrates and the order names no calibration, or no FP32 artifact that listens to it.
             ProviderError: The provider has no kernel for one of the precisions.
         """
-        specs = self.specs(order, None if baseline is None else baseline.name)
-        statistics = self._statistics(order, baseline)
-        compressed = apply(self._checkpoint, order.passes, order.selections, order.provider, statistics)
+        _, spec = self.specs(order, None if baseline is None else baseline.name)[-1]
 
         def make(folder: Path) -> None:
+            learnt: list[dict[str, Any]] = []
+            compressed = self.compress(order, baseline, learnt)
             plan = self._rounded(compressed)
             self._report("emit", 0, 1)
             emission = emit(compressed.checkpoint, plan, folder, layers=order.offload == "layers")
-            audit(folder, modules(self._checkpoint.dims), plan, emission.modules)
-            manifest = self._manifest(order, plan, compressed, emission)
+            audit(folder, modules(compressed.checkpoint.dims), plan, emission.modules)
+            manifest = self._manifest(order, plan, compressed, emission) | {"training": learnt}
             manifest["files"] = _files(folder)
             write_json(folder / "manifest.json", manifest)
-            manifest["verify"] = self._verify(folder, baseline, specs["artifact"]["gate"])
+            manifest["verify"] = self._verify(folder, baseline, spec["gate"])
             write_json(folder / "manifest.json", manifest)
 
-        return self._store.stage("artifact", specs["artifact"], make)
+        return self._store.stage("artifact", spec, make)
 
-    def _statistics(self, order: Order, baseline: Path | None) -> Statistics | None:
-        if order.calibration is None or baseline is None or not any(pass_.calibrated for pass_ in order.passes):
-            return None
-
-        def progress(done: int, of: int) -> None:
-            self._report("calibrate", done, of)
-
-        return calibrate(self._store, self._checkpoint, baseline, order.calibration, progress)
+    def compress(self, order: Order, baseline: Path | None, learnt: list[dict[str, Any]] | None = None) -> Compressed:
+        """Run the passes of an order and write nothing; for the arguments see :meth:`Listener.compress`."""
+        return self._listener.compress(order, baseline, [] if learnt is None else learnt)
 
     def _rounded(self, compressed: Compressed) -> Plan:
         """Return the plan with the integers that calibration finds."""
@@ -242,6 +235,11 @@ class Builder:
         }
 
 
+def _uncalibrated(pass_: BasePass) -> BasePass:
+    """Return a pass that leaves as much as another, found without speech: pruning by the absolute size of weights."""
+    return pass_.model_copy(update={"method": "l1"}) if isinstance(pass_, Prune) else pass_
+
+
 def public_id(source: Source) -> str:
     """Return the model's id; of a local path the last part only, as the rest tells about this machine."""
     path = Path(source.id).expanduser()
@@ -293,12 +291,6 @@ def _told(calibration: Suite | None) -> Mapping[str, Any] | None:
         "synthetic": calibration.synthetic,
         "license": calibration.license,
     }
-
-
-def _described(pass_: BasePass, paths: Sequence[str]) -> Mapping[str, Any]:
-    """Return a pass by what it does: its settings, and the modules rather than the patterns that select them."""
-    settings = pass_.model_dump(mode="json", exclude={"targets", "ignore", "only_on"})
-    return settings | {"modules": list(paths)}
 
 
 def _files(folder: Path) -> list[dict[str, Any]]:

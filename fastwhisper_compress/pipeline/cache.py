@@ -25,7 +25,7 @@ class Entry:
     """A finished stage.
 
     Attributes:
-        kind: ``artifact``, ``calibration`` or ``evaluation``.
+        kind: ``artifact``, ``calibration``, ``evaluation``, ``importance``, ``labels`` or ``training``.
         name: Hash of what decided it.
         size_on_disk_bytes: Of its files.
         used_at: When it was last used, seconds since 1970.

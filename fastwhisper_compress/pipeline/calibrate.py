@@ -122,6 +122,7 @@ class _Sums:
 
     def __init__(self) -> None:
         self._moments: dict[str, torch.Tensor] = {}
+        self._totals: dict[str, torch.Tensor] = {}
         self._peaks: dict[str, torch.Tensor] = {}
         self._rows: Counter[str] = Counter()
 
@@ -130,12 +131,15 @@ class _Sums:
         rows = x.detach().reshape(-1, x.shape[-1])
         if name not in self._moments:
             self._moments[name] = rows.new_zeros(rows.shape[1], rows.shape[1])
+            self._totals[name] = rows.new_zeros(rows.shape[1])
             self._peaks[name] = rows.new_zeros(rows.shape[1])
         self._moments[name].addmm_(rows.T, rows)
+        self._totals[name] += rows.sum(dim=0)
         self._peaks[name] = self._peaks[name].maximum(rows.abs().amax(dim=0))
         self._rows[name] += len(rows)
 
     def statistics(self) -> dict[str, np.ndarray]:
         """Return the tensors of :func:`fastwhisper_compress.passes.statistics.save`."""
         moments = {f"{name}.moment": (sums / self._rows[name]).numpy() for name, sums in self._moments.items()}
-        return moments | {f"{name}.peak": peaks.numpy() for name, peaks in self._peaks.items()}
+        means = {f"{name}.mean": (sums / self._rows[name]).numpy() for name, sums in self._totals.items()}
+        return moments | means | {f"{name}.peak": peaks.numpy() for name, peaks in self._peaks.items()}

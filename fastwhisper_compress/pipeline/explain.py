@@ -27,7 +27,7 @@ class Stage:
 
     Attributes:
         side: ``baseline`` or ``candidate``, or the latter ``without offload``.
-        kind: ``calibration``, ``artifact`` or ``evaluation``.
+        kind: ``calibration``, ``importance``, ``labels``, ``training``, ``artifact`` or ``evaluation``.
         name: Hash of what decides it; None where that is not known before the artifact is made.
         cached: Whether it is there and sound.
         why: Why it is to be made; None if it is there.
@@ -57,8 +57,8 @@ def explain(request: Request, report: Report) -> list[Stage]:
         for side, builder, order in zip(SIDES, job.builders, job.orders, strict=True):
             baseline = artifacts[0].name if artifacts and order != job.orders[0] else None
             specs = builder.specs(order, baseline)
-            found += [_stage(job.store, side, kind, spec) for kind, spec in specs.items()]
-            artifacts.append(job.store.path("artifact", specs["artifact"]))
+            found += [_stage(job.store, side, kind, spec) for kind, spec in specs]
+            artifacts.append(job.store.path(*specs[-1]))
         return [*found, *_evaluations(job, artifacts)]
 
 

@@ -11,14 +11,17 @@ from fastwhisper_compress.checkpoint.dims import modules
 from fastwhisper_compress.checkpoint.model import Checkpoint
 from fastwhisper_compress.checkpoint.open import open_checkpoint
 from fastwhisper_compress.evaluation.suite import Suite, load_suite
-from fastwhisper_compress.pipeline.build import Builder, Order, Report
+from fastwhisper_compress.pipeline.build import Builder, Report
 from fastwhisper_compress.pipeline.calibrate import check_disjoint
 from fastwhisper_compress.pipeline.gates import load_gates
 from fastwhisper_compress.pipeline.margins import margin_s
+from fastwhisper_compress.pipeline.order import Order
 from fastwhisper_compress.pipeline.output import check_output
+from fastwhisper_compress.pipeline.seal import key
 from fastwhisper_compress.pipeline.store import Store
 from fastwhisper_compress.pipeline.sweep import check_sizes
-from fastwhisper_compress.recipe import LoadedRecipe, Recipe, check_against, load_recipe
+from fastwhisper_compress.pipeline.train import Teacher
+from fastwhisper_compress.recipe import LoadedRecipe, Recipe, Training, check_against, load_recipe
 from fastwhisper_compress.resources import cache_dir
 from fastwhisper_compress.runtime.session import require_provider
 
@@ -41,6 +44,7 @@ class Request:
         offline: Go to no hub.
         batch_sweep: Batch sizes to measure the artifact's speed and memory at besides; empty for none.
         every_byte: Hash every file of the finished stages that are used.
+        processes: How many processes share the work of passes that train.
     """
 
     recipe: str
@@ -50,6 +54,7 @@ class Request:
     offline: bool = False
     batch_sweep: tuple[int, ...] = ()
     every_byte: bool = False
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,8 @@ def prepare(request: Request, report: Report, step: Step) -> Job:
     with step("open checkpoint"):
         report("open checkpoint", 0, 1)
         checkpoint = open_checkpoint(recipe.model, revision=recipe.revision, offline=request.offline)
-        baseline = order_of(load_recipe(BASELINE_RECIPE, (f"provider={recipe.provider}",)), checkpoint)
+        plain = load_recipe(BASELINE_RECIPE, (f"provider={recipe.provider}",))
+        baseline = order_of(plain, checkpoint)
         candidate = order_of(loaded, checkpoint)
     with step("load suite"):
         report("load suite", 0, 1)
@@ -100,10 +106,25 @@ def prepare(request: Request, report: Report, step: Step) -> Job:
         parity = load_suite(gates.suite)
         calibration = _calibration(recipe, suite, parity, offline=request.offline)
     store = Store(cache_dir() / "stages", tell=lambda what: report(what, 0, 1), every_byte=request.every_byte)
-    first, second = (Builder(store, checkpoint, gates, parity, on_side(side, report)) for side in SIDES)
+    tell = [on_side(side, report) for side in SIDES]
+    first = Builder(store, checkpoint, gates, parity, tell[0])
+    names = {one.teacher for one in recipe.active if isinstance(one, Training) and one.teacher is not None}
+    teachers = {}
+    for name in sorted(names):
+        taught_by = open_checkpoint(name, offline=request.offline)
+        teachers[name] = _teacher(
+            Builder(store, taught_by, gates, parity, tell[1]), order_of(plain, taught_by), taught_by
+        )
+    second = Builder(store, checkpoint, gates, parity, tell[1], teachers=teachers, processes=request.processes)
     candidate = replace(candidate, calibration=calibration)
     second.check(candidate)  # what cannot be made is refused before the baseline is
     return Job(loaded, out, checkpoint, suite, store, (first, second), (baseline, candidate))
+
+
+def _teacher(builder: Builder, order: Order, checkpoint: Checkpoint) -> Teacher:
+    """Return a teacher other than the model itself; it is proved in FP32 as the model is."""
+    spec = builder.specs(order, None)[-1][1]
+    return Teacher(checkpoint, key(spec), lambda: builder.build(order, None))
 
 
 def on_side(side: str, report: Report) -> Report:

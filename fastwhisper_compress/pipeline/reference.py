@@ -32,7 +32,9 @@ class Reference:
         settings = {k: v for k, v in model_config(checkpoint).items() if k not in ("architectures", "max_length")}
         config = transformers.WhisperConfig(**settings)
         model: WhisperForConditionalGeneration = transformers.WhisperForConditionalGeneration(config)
-        weights = {f"model.{k}": torch.from_numpy(v.astype(np.float32)) for k, v in checkpoint.tensors.items()}
+        weights = {
+            f"model.{k}": torch.from_numpy(v.astype(np.float32)) for k, v in checkpoint.multiplied_out().tensors.items()
+        }
         weights["proj_out.weight"] = weights["model.decoder.embed_tokens.weight"]
         model.load_state_dict(weights, strict=True)
         model.generation_config = transformers.GenerationConfig.from_dict(generation_config(checkpoint))

@@ -193,6 +193,7 @@ def _results(
             "delta": compare(evaluations[0], evaluations[1], seed=recipe.seed) | saved,
             "offload": price,
             "auto_batch": None if auto_batch is None else auto_batch.to_json(),
+            "training": read_json(folders[1] / "manifest.json")["training"],
             "throughput": throughput,
             "environment": environment(recipe.threads),
             "verdict": "",

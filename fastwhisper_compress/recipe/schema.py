@@ -1,5 +1,8 @@
 """What a recipe can say: one frozen pydantic model per pass, and the recipe that lists them.
 
+Passes that change shapes are in :mod:`fastwhisper_compress.recipe.shapes`, those that learn in
+:mod:`fastwhisper_compress.recipe.learning`.
+
 The models are the only definition. The JSON Schema that editors use, the nearest-name suggestions of the loader and
 the digest of a recipe are derived from them.
 """
@@ -9,48 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
-from fastwhisper_compress.recipe.patterns import REGEX, whole_match
-
-Stage = Literal["weights", "precision", "graph"]
-
-
-class ModuleLike(Protocol):
-    """A module of the network, as far as a recipe needs to know it."""
-
-    @property
-    def path(self) -> str:
-        """Its dotted name, such as ``encoder.layers.0.fc1``."""
-
-    @property
-    def kind(self) -> str:
-        """What it is: ``linear``, ``embedding``, ``conv``, ``layer_norm``, ``positions`` or ``attention``."""
-
-
-def _checked_pattern(pattern: str) -> str:
-    """Refuse a regular expression that does not compile while its line and column are still known."""
-    if pattern.startswith(REGEX):
-        try:
-            whole_match(pattern)
-        except ValueError as error:
-            raise ValueError(f"{pattern!r} is not a regular expression that can be used: {error}") from None
-    return pattern
-
-
-Pattern = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_checked_pattern)]
-
-
-def _checked_whole_number(value: object) -> object:
-    """A Literal compares by ``==``, which ``True`` and ``8.0`` would pass."""
-    if type(value) is not int:
-        raise ValueError(f"must be a whole number, not {json.dumps(value, default=str)}")
-    return value
-
-
-WholeNumber = BeforeValidator(_checked_whole_number)
+from fastwhisper_compress.recipe.base import BasePass, ModuleLike, StrictModel, TargetedPass, WholeNumber
+from fastwhisper_compress.recipe.learning import Distill, ElasticContext, Qat
+from fastwhisper_compress.recipe.shapes import DropLayers, LowRank, Prune
 
 # Told apart before either is tried, so that a wrong value is complained of once.
 BatchSize = Annotated[
@@ -59,55 +27,7 @@ BatchSize = Annotated[
 ]
 
 
-def _pass_is_required(schema: dict[str, Any]) -> None:
-    """In Python the pass name follows from the class; in a file it must be written."""
-    schema["required"] = ["pass", *schema.get("required", [])]
-    schema["properties"]["pass"].pop("default", None)
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, serialize_by_alias=True)
-
-
-class BasePass(_Model):
-    """One step of a recipe: what to do (the class) and where (``targets`` minus ``ignore``)."""
-
-    model_config = ConfigDict(json_schema_extra=_pass_is_required)
-
-    kinds: ClassVar[frozenset[str]]
-    """Kinds of module that the pass can act on; :meth:`takes` may narrow it further."""
-    stage: ClassVar[Stage]
-
-    pass_: str = Field(alias="pass")
-    only_on: Literal["cpu", "cuda"] | None = Field(
-        default=None, description="Run the pass only where the artifact is for this provider; without it, always."
-    )
-    targets: list[Pattern] = Field(
-        default=["*"],
-        min_length=1,
-        max_length=256,
-        description="Module paths to act on: globs, where * spans dots, or regular expressions after 're:'. "
-        "A pattern also selects everything below the path it matches.",
-    )
-    ignore: list[Pattern] = Field(
-        default=[], max_length=256, description="Module paths to leave out, written as in targets."
-    )
-
-    def takes(self, module: ModuleLike) -> bool:
-        """Whether the pass can act on this module at all."""
-        return module.kind in self.kinds
-
-    def runs_on(self, provider: str) -> bool:
-        """Whether the pass has a part in an artifact for this provider."""
-        return self.only_on in (None, provider)
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether the pass needs to know what activations look like."""
-        return False
-
-
-class Fp16(BasePass):
+class Fp16(TargetedPass):
     """Keep weights in half precision: storage only on CPU, storage and arithmetic on CUDA."""
 
     kinds = frozenset({"linear", "embedding", "conv", "positions"})
@@ -116,7 +36,7 @@ class Fp16(BasePass):
     pass_: Literal["fp16"] = Field(default="fp16", alias="pass")
 
 
-class Int8Dynamic(BasePass):
+class Int8Dynamic(TargetedPass):
     """8-bit weights (a scale per output channel) and 8-bit activations quantised on the fly: W8A8."""
 
     kinds = frozenset({"linear", "embedding"})
@@ -130,7 +50,7 @@ class Int8Dynamic(BasePass):
     )
 
 
-class WeightOnly(BasePass):
+class WeightOnly(TargetedPass):
     """8-bit or 4-bit weights in groups that share a scale. On CPU the kernel rounds activations to 8 bits, a block at a time; on CUDA they stay FP16."""
 
     kinds = frozenset({"linear", "embedding"})
@@ -156,29 +76,7 @@ class WeightOnly(BasePass):
         return self.method != "nearest"
 
 
-class Prune(BasePass):
-    """Remove the weights with the smallest absolute values, alone or by whole attention heads or FFN channels."""
-
-    kinds = frozenset({"linear", "attention"})
-    stage = "weights"
-
-    pass_: Literal["prune"] = Field(default="prune", alias="pass")
-    method: Literal["l1"] = Field(default="l1", description="How importance is judged: the sum of absolute values.")
-    granularity: Literal["unstructured", "heads", "ffn"] = Field(
-        description="What is removed: single weights (set to zero), whole attention heads, or whole channels of the "
-        "feed-forward layers (both make the tensors smaller)."
-    )
-    amount: float = Field(gt=0, lt=1, description="The share to remove, above 0 and below 1.")
-
-    def takes(self, module: ModuleLike) -> bool:
-        """Heads are removed from attentions, channels from the first feed-forward layer, weights from any linear."""
-        if self.granularity == "heads":
-            return module.kind == "attention"
-        is_linear = module.kind == "linear"
-        return is_linear and module.path.endswith(".fc1") if self.granularity == "ffn" else is_linear
-
-
-class Smooth(BasePass):
+class Smooth(TargetedPass):
     """Move outliers of activations into the weights that read them; the network computes what it did before."""
 
     kinds = frozenset({"layer_norm", "attention"})
@@ -199,7 +97,7 @@ class Smooth(BasePass):
         return True
 
 
-class Int8CrossKv(BasePass):
+class Int8CrossKv(TargetedPass):
     """Keep the audio's keys and values, which the decoder reads whole at every token, in 8 bits: a scale per clip and channel. CPU only."""
 
     kinds = frozenset({"attention"})
@@ -212,7 +110,7 @@ class Int8CrossKv(BasePass):
         return super().takes(module) and module.path.endswith(".encoder_attn")
 
 
-class Fuse(BasePass):
+class Fuse(TargetedPass):
     """Write ONNX Runtime's fused operators where there is one, in place of chains of standard operators."""
 
     kinds = frozenset({"linear", "embedding", "conv", "attention", "layer_norm"})
@@ -221,20 +119,39 @@ class Fuse(BasePass):
     pass_: Literal["fuse"] = Field(default="fuse", alias="pass")
 
 
-Pass = Annotated[Fp16 | Int8Dynamic | WeightOnly | Prune | Smooth | Int8CrossKv | Fuse, Field(discriminator="pass_")]
+Pass = Annotated[
+    Fp16
+    | Int8Dynamic
+    | WeightOnly
+    | Prune
+    | LowRank
+    | DropLayers
+    | Smooth
+    | Distill
+    | Qat
+    | ElasticContext
+    | Int8CrossKv
+    | Fuse,
+    Field(discriminator="pass_"),
+]
 
 PASSES: dict[str, type[BasePass]] = {
     "fp16": Fp16,
     "int8_dynamic": Int8Dynamic,
     "weight_only": WeightOnly,
     "prune": Prune,
+    "low_rank": LowRank,
+    "drop_layers": DropLayers,
     "smooth": Smooth,
+    "distill": Distill,
+    "qat": Qat,
+    "elastic_context": ElasticContext,
     "int8_cross_kv": Int8CrossKv,
     "fuse": Fuse,
 }
 
 
-class Gate(_Model):
+class Gate(StrictModel):
     """What the artifact must reach before it is published."""
 
     token_agreement: float = Field(
@@ -242,7 +159,7 @@ class Gate(_Model):
     )
 
 
-class Recipe(_Model):
+class Recipe(StrictModel):
     """What the user asked for: a model, the passes to run over it, and what to measure it on."""
 
     version: Annotated[Literal[1], WholeNumber] = Field(description="Version of the recipe format: 1.")

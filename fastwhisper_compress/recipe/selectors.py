@@ -8,12 +8,12 @@ module if it matches the module's path or the path of anything that contains the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
 from fastwhisper_compress.errors import RecipeError
+from fastwhisper_compress.recipe.base import BasePass, ModuleLike, TargetedPass
 from fastwhisper_compress.recipe.patterns import REGEX, whole_match
-from fastwhisper_compress.recipe.schema import BasePass, ModuleLike
 
 Where = Callable[[str, int], str]
 """Names the place of a pattern: field (``targets`` or ``ignore``) and index to ``file:line:column``."""
@@ -44,10 +44,25 @@ def select(pass_: BasePass, modules: Sequence[ModuleLike]) -> tuple[str, ...]:
     return paths
 
 
+def select_all(passes: Iterable[BasePass], modules: Sequence[ModuleLike]) -> list[tuple[str, ...]]:
+    """Paths of the modules that each of several passes acts on, by the numbers that their layers then have.
+
+    Raises:
+        RecipeError: for the first pattern without effect.
+    """
+    found = []
+    for pass_ in passes:
+        found.append(select(pass_, modules))
+        modules = pass_.leaves(modules)
+    return found
+
+
 def resolve(
     pass_: BasePass, modules: Sequence[ModuleLike], where: Where
 ) -> tuple[tuple[str, ...], tuple[RecipeError, ...]]:
     """Like :func:`select`, but reports every problem instead of raising the first."""
+    if not isinstance(pass_, TargetedPass):
+        return tuple(module.path for module in modules if pass_.takes(module)), ()
     problems = []
     usable: dict[str, list[Callable[[str], bool]]] = {"targets": [], "ignore": []}
     for field, patterns in (("targets", pass_.targets), ("ignore", pass_.ignore)):

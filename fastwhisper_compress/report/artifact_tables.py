@@ -79,7 +79,7 @@ def passes(results: Results) -> Table:
         if done is not None:
             applied.remove(done)
         settings = ", ".join(f"{key} {value}" for key, value in spec.settings.items()) or NONE
-        targets, ignore = ", ".join(spec.targets), ", ".join(spec.ignore) or NONE
+        targets, ignore = ", ".join(spec.targets) or NONE, ", ".join(spec.ignore) or NONE
         rows.append(
             (
                 spec.name,

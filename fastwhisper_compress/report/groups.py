@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fastwhisper_compress.checkpoint.factors import owner
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -19,10 +21,10 @@ _GROUPS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     for name, pattern in (
         ("Norms", r"(.*\.)?(\w*layer_norm)"),
         ("Encoder attention", r"encoder\.layers\.\d+\.self_attn(\..*)?"),
-        ("Encoder MLP", r"encoder\.layers\.\d+\.fc[12]"),
+        ("Encoder MLP", r"encoder\.layers\.\d+\.fc[12](\..*)?"),
         ("Decoder self-attention", r"decoder\.layers\.\d+\.self_attn(\..*)?"),
         ("Decoder cross-attention", r"decoder\.layers\.\d+\.encoder_attn(\..*)?"),
-        ("Decoder MLP", r"decoder\.layers\.\d+\.fc[12]"),
+        ("Decoder MLP", r"decoder\.layers\.\d+\.fc[12](\..*)?"),
         ("Token embedding", r"decoder\.embed_tokens"),
         ("Convolutions", r"encoder\.conv\d"),
         ("Positions", r"(en|de)coder\.embed_positions"),
@@ -70,9 +72,10 @@ def group_rows(baseline: Sequence[ModuleInfo], candidate: Iterable[ModuleInfo]) 
 def _row(key: tuple[str, str, str, str], modules: list[ModuleInfo], before: dict[str, int]) -> GroupRow:
     group, storage, compute, kernel = key
     now = sum(module.bytes for module in modules)
-    then = sum(before[m.path] for m in modules) if all(m.path in before for m in modules) else None
+    whole = {owner(module.path) for module in modules}
+    then = sum(before[path] for path in whole) if whole <= before.keys() else None
     parameters = sum(module.parameters for module in modules)
     zeros = sum(module.parameters * module.sparsity for module in modules)
     sparsity = zeros / parameters if parameters else 0.0
     status = "compressed" if then is not None and now < then else "pruned to zeros" if sparsity > 0.005 else "kept"
-    return GroupRow(group, len(modules), storage, compute, kernel, now, then, sparsity, status)
+    return GroupRow(group, len(whole), storage, compute, kernel, now, then, sparsity, status)

@@ -52,6 +52,7 @@ def render_html(view: View, results: Results) -> str:
     from fastwhisper_compress.report.memory_plot import memory_timeline
     from fastwhisper_compress.report.plots import tradeoff, weight_bars
     from fastwhisper_compress.report.throughput_plot import throughput_plot
+    from fastwhisper_compress.report.training import training_plot
 
     delta = results.delta
     whiskers = (
@@ -75,6 +76,7 @@ def render_html(view: View, results: Results) -> str:
             tradeoff=tradeoff(results),
             weights=weight_bars(results),
             timeline=memory_timeline(results),
+            training=training_plot(results),
             throughput=throughput_plot(results),
             tradeoff_caption=caption,
         )

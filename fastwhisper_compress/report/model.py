@@ -26,6 +26,7 @@ from fastwhisper_compress.report.batch_model import AutoBatch, Throughput
 from fastwhisper_compress.report.memory_model import MemoryTraceInfo, PredictedMemory, Record
 from fastwhisper_compress.report.recordings_model import Interval, Recordings, RecordingsDelta
 from fastwhisper_compress.report.text import encodable
+from fastwhisper_compress.report.training_model import TrainingLog
 
 SCHEMA_VERSION: Final = 4
 RESULTS_FILE = "results.json"
@@ -44,7 +45,7 @@ class PassSpec(Record):
     """One pass as the recipe wrote it; its own settings (bits, group_size, amount...) are kept as extra keys."""
 
     name: str = Field(alias="pass")
-    targets: tuple[str, ...] = ("*",)
+    targets: tuple[str, ...] = ()  # none: the pass is not about single modules
     ignore: tuple[str, ...] = ()
 
     @property
@@ -319,6 +320,7 @@ class Results(Record):
     delta: Delta
     offload: OffloadPrice | None = None  # None: the recipe keeps everything in memory
     auto_batch: AutoBatch | None = None  # None: a number was asked for
+    training: tuple[TrainingLog, ...] = ()
     throughput: Throughput | None = None  # None: no sweep over batch sizes was asked for
     environment: Environment
     verdict: str

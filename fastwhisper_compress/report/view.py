@@ -26,6 +26,7 @@ from fastwhisper_compress.report.judge import SYNTHETIC, Mark, is_slower, marks,
 from fastwhisper_compress.report.memory_tables import MemorySection, memory_section
 from fastwhisper_compress.report.table import Table
 from fastwhisper_compress.report.throughput import throughput_table
+from fastwhisper_compress.report.training import training_table
 
 if TYPE_CHECKING:
     from fastwhisper_compress.report.model import Results
@@ -65,6 +66,7 @@ class View:
     gate: str
     evaluation: Table
     offload: Table | None
+    training: Table | None
     throughput: Table | None
     statistics: Table
     memory: MemorySection | None
@@ -103,6 +105,7 @@ def build_view(results: Results, worst: Worst, recordings: RecordingsSection | N
         gate=seen.gate(results),
         evaluation=seen.evaluation(results, synthetic),
         offload=seen.offload(results, synthetic),
+        training=training_table(results),
         throughput=throughput_table(results, synthetic),
         statistics=seen.statistics(results, synthetic),
         memory=memory_section(results),

@@ -90,13 +90,17 @@ def write_artifact(checkpoint: Checkpoint, folder: Path) -> Path:
     selections = [select(one, modules(checkpoint.dims)) for one in recipe.passes]
     compressed = apply(checkpoint, recipe.passes, selections, "cpu")
     folder.mkdir(parents=True)
-    emit(compressed.checkpoint, compressed.plan, folder)
+    emission = emit(compressed.checkpoint, compressed.plan, folder)
     manifest = {
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
         "provider": "cpu",
         "graphs": GRAPHS,
         "encoder_context": {"margin_s": None},
+        "batch_size": 1,
+        "offload": "none",
+        "layers": None,
+        "modules": [row.to_json() for row in emission.modules],
         "decoding": checkpoint.decoding.to_json(),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")

@@ -133,6 +133,16 @@ def test_training_says_how_and_whether_it_fits(cli):
     assert "training in FP32" in cli("plan", "base", "--device", "cpu-milan-2", "--train").out
 
 
+def test_a_recipe_that_learns_says_how_many_clips_at_once(cli):
+    clips = {
+        size: cli("plan", "int4_qat", "--device", "cpu-milan-2", "--train", "--json", *more).json["training"]
+        for size, more in ((8, ()), (2, ("-o", "passes.0.micro_batch_size=2")))
+    }
+    assert {size: found["batch"] for size, found in clips.items()} == {8: 8, 2: 2}
+    assert clips[2]["activations"] < 0.3 * clips[8]["activations"]
+    assert clips[8]["teacher"] == clips[8]["weights"] == clips[8]["gradients"]
+
+
 def test_a_profile_with_a_figure_missing(refused, tmp_path):
     profile = tmp_path / "here" / "card.yaml"
     profile.write_text("version: 1\ndevices:\n  - name: card\n    title: Card\n")

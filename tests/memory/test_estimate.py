@@ -25,7 +25,7 @@ from fastwhisper_compress.memory.working_set import (
 )
 from fastwhisper_compress.passes.apply import apply
 from fastwhisper_compress.recipe import check_against, list_recipes, load_recipe
-from fastwhisper_compress.recipe.schema import BasePass
+from fastwhisper_compress.recipe.base import BasePass
 
 TINY, BASE = KNOWN["openai/whisper-tiny.en"], KNOWN["openai/whisper-base"]
 LARGE, TURBO = KNOWN["openai/whisper-large-v3"], KNOWN["openai/whisper-large-v3-turbo"]
@@ -35,10 +35,14 @@ def layout(recipe="fp32", dims=TINY, **settings):
     return lay_out(load_recipe(recipe, tuple(f"{key}={value}" for key, value in settings.items())), dims)
 
 
+NEED_SPEECH = {"smooth", "low_rank", "distill", "qat", "elastic_context"}
+
+
 def uncalibrated(passes: list[BasePass]) -> list[BasePass]:
-    """The passes with their integers rounded to the nearest: another value, the same bytes."""
-    changed = [one.model_copy(update={"method": "nearest"}) if hasattr(one, "bits") else one for one in passes]
-    return [one for one in changed if one.pass_ != "smooth"]
+    """The passes with integers rounded to the nearest and parts judged by their weights: other values, the same bytes."""
+    method = {"weight_only": "nearest", "prune": "l1"}
+    changed = [one.model_copy(update={"method": method[one.pass_]}) if one.pass_ in method else one for one in passes]
+    return [one for one in changed if one.pass_ not in NEED_SPEECH]
 
 
 @pytest.mark.parametrize("fuse", [True, False])
@@ -48,7 +52,7 @@ def test_weights_are_those_of_the_artifact_to_the_byte(recipe, fuse, tmp_path):
     checkpoint = small_checkpoint(d_model=256, encoder_heads=4, decoder_heads=4, encoder_ffn=384, decoder_ffn=384)
     passes = uncalibrated(loaded.recipe.active)
     pairs = zip(loaded.recipe.active, check_against(loaded, modules(checkpoint.dims)), strict=True)
-    selections = [paths for one, paths in pairs if one.pass_ != "smooth"]
+    selections = [paths for one, paths in pairs if one.pass_ not in NEED_SPEECH]
     if not fuse:
         kept = [i for i, one in enumerate(passes) if one.stage != "graph"]
         passes, selections = [passes[i] for i in kept], [selections[i] for i in kept]
@@ -193,6 +197,7 @@ def test_a_manifest_tells_the_same_layout_as_its_recipe(recipe):
         "model": {"dims": asdict(TINY)},
         "provider": "cpu",
         "passes": [one.model_dump(mode="json", exclude={"only_on"}) for one in loaded.recipe.active],
+        "modules": [],
         "offload": "phase",
     }
     assert layout_of(manifest) == lay_out(loaded, TINY)

@@ -21,8 +21,10 @@ from fastwhisper_compress.emit.artifact import GRAPHS, emit
 from fastwhisper_compress.emit.precision import FP16, FP32, INT8_DYNAMIC, Plan, Precision
 from fastwhisper_compress.passes.apply import apply
 from fastwhisper_compress.passes.blocks import calibrated_blocks
+from fastwhisper_compress.passes.importance import Importance
+from fastwhisper_compress.passes.importance import save as save_importance
 from fastwhisper_compress.passes.statistics import Statistics, readers, save
-from fastwhisper_compress.recipe.selectors import select
+from fastwhisper_compress.recipe.selectors import select_all
 from fastwhisper_compress.runtime.manifest import FORMAT, SCHEMA_VERSION
 from fastwhisper_compress.runtime.options import Options
 from fastwhisper_compress.runtime.tokens import _byte_of_character
@@ -117,14 +119,17 @@ def uniform_plan(dims, precision=FP32, *, fuse=True, provider="cpu") -> Plan:
 def recipe_plan(checkpoint, recipe, *, fuse=True, provider=None, statistics=None):
     """What a recipe makes of a checkpoint; ``fuse=False`` leaves out the fusions it allows.
 
-    Without ``statistics``, those of made-up activations are used where a pass calibrates.
+    Without ``statistics``, those of made-up activations are used where a pass calibrates. What learns is left untrained.
     """
     provider = provider or recipe.provider
     passes = [p for p in recipe.passes if p.runs_on(provider) and (fuse or p.stage != "graph")]
-    selections = [select(p, modules(checkpoint.dims)) for p in passes]
+    selections = select_all(passes, modules(checkpoint.dims))
     if statistics is None and any(p.calibrated for p in passes):
         statistics = made_up_statistics(checkpoint.dims)
-    compressed = apply(checkpoint, passes, selections, provider, statistics)
+    importance = made_up_importance(checkpoint.dims) if any(p.calibrated for p in passes) else None
+    compressed = apply(
+        checkpoint, passes, selections, provider, statistics, importance, lambda _n, student, _plan: (student, "")
+    )
     if statistics is None:
         return compressed
     blocks = calibrated_blocks(compressed.checkpoint, compressed.plan, compressed.statistics, lambda *_: None)
@@ -141,17 +146,32 @@ def made_up_statistics(dims) -> Statistics:
         width = widths[paths[0]]
         x = made_up_inputs(rng, 512, width)
         tensors[f"{source}.peak"] = np.abs(x).max(axis=0)
+        tensors[f"{source}.mean"] = x.mean(axis=0)
         tensors[f"{source}.moment"] = x.T @ x / np.float32(len(x))
     save(folder, tensors)
     return Statistics(folder)
 
 
+@cache
+def made_up_importance(dims) -> Importance:
+    """Scores of heads and channels that follow no rule."""
+    folder = Path(tempfile.mkdtemp(prefix="fastwhisper-importance-", dir=os.environ.get("FASTWHISPER_CACHE")))
+    rng, scores = np.random.default_rng(0), {}
+    for module in modules(dims):
+        if module.kind == "attention" or module.path.endswith(".fc1"):
+            side = module.path.split(".")[0]
+            count = getattr(dims, f"{side}_heads" if module.kind == "attention" else f"{side}_ffn")
+            scores[module.path] = rng.random(count, dtype=np.float32)
+    save_importance(folder, scores)
+    return Importance(folder)
+
+
 def made_up_inputs(rng, rows, width) -> np.ndarray:
-    """Activations of which a quarter of the directions hold most, and some channels are 20 times the others."""
+    """Activations of which a quarter of the directions hold most, around 0.2, and some channels are 20 times the others."""
     x = rng.normal(0, 1, (rows, width // 4)) @ rng.normal(0, 1, (width // 4, width)) / np.sqrt(width / 4)
     x += 0.3 * rng.normal(0, 1, x.shape)
     x[:, rng.integers(width, size=3)] *= 20
-    return x.astype(np.float32)
+    return (x + 0.2).astype(np.float32)
 
 
 def write_artifact(checkpoint, plan, folder, *, provider=None, margin_s=None, offload="none"):

@@ -12,8 +12,9 @@ from fastwhisper_compress.checkpoint.dims import modules
 from fastwhisper_compress.emit.artifact import check_plan
 from fastwhisper_compress.errors import ProviderError, RecipeError
 from fastwhisper_compress.passes.apply import apply
-from fastwhisper_compress.recipe.schema import Fuse, Int8CrossKv, Prune
+from fastwhisper_compress.recipe.schema import Fuse, Int8CrossKv
 from fastwhisper_compress.recipe.selectors import select
+from fastwhisper_compress.recipe.shapes import Prune
 from fastwhisper_compress.runtime.decode import Batch
 from fastwhisper_compress.runtime.encoding import Encoded
 

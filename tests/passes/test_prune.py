@@ -7,12 +7,23 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_whisper import opened, small_checkpoint, speech_like, uniform_plan, with_decoding, write_artifact
+from small_whisper import (
+    made_up_importance,
+    opened,
+    recipe_plan,
+    small_checkpoint,
+    speech_like,
+    uniform_plan,
+    with_decoding,
+    write_artifact,
+)
 
 from fastwhisper_compress.checkpoint.dims import modules
+from fastwhisper_compress.errors import RecipeError
+from fastwhisper_compress.passes.apply import apply
 from fastwhisper_compress.passes.prune import prune
 from fastwhisper_compress.pipeline.reference import Reference
-from fastwhisper_compress.recipe import Prune, select
+from fastwhisper_compress.recipe import DropLayers, Prune, Recipe, load_recipe, select
 
 CHECKPOINT = small_checkpoint(
     3, d_model=256, encoder_heads=4, decoder_heads=4, decoder_layers=2, encoder_ffn=320, decoder_ffn=192
@@ -23,6 +34,10 @@ PROMPT, TEXT, SAMPLES = (257, 270), tuple(b"Some words."), speech_like(0.8, 4)
 def pruned(granularity, amount, targets=("*",), checkpoint=CHECKPOINT):
     pass_ = Prune(granularity=granularity, amount=amount, targets=list(targets))
     return prune(checkpoint, pass_, select(pass_, modules(checkpoint.dims)))
+
+
+def by_taylor(*passes, checkpoint=CHECKPOINT):
+    return recipe_plan(checkpoint, Recipe(version=1, name="test", passes=list(passes))).checkpoint
 
 
 def without(checkpoint, smaller):
@@ -179,3 +194,67 @@ def test_the_heads_that_follow_time_keep_their_meaning():
     ):
         smaller, _ = pruned("heads", 0.25, [path], checkpoint)
         assert smaller.decoding.alignment_heads == expected
+
+
+def test_two_of_every_four_are_zero_and_nothing_is_saved(tmp_path):
+    checkpoint = small_checkpoint(1)
+    smaller, note = pruned("2:4", 0.5, ["*.fc1"], checkpoint)
+    path = "encoder.layers.1.fc1"
+    before, after = (np.abs(one.tensors[f"{path}.weight"]).reshape(-1, 4) for one in (checkpoint, smaller))
+    assert ((after == 0).sum(axis=1) == 2).all()
+    assert (np.sort(after, axis=1)[:, 2:] == np.sort(before, axis=1)[:, 2:]).all(), "the larger two stay"
+    assert note.startswith(
+        f"{3 * before.size // 2} of {3 * before.size} weights set to zero, two of every four (no byte"
+    )
+    assert "no time" in note
+    rows = {}
+    for name, one in (("whole", checkpoint), ("smaller", smaller)):
+        rows[name] = {row.path: row for row in write_artifact(one, uniform_plan(one.dims), tmp_path / name).modules}
+    assert rows["smaller"][path].bytes == rows["whole"][path].bytes
+    assert rows["smaller"][path].sparsity == 0.5
+
+
+def test_what_scores_least_goes_whatever_its_weights_are():
+    scores = made_up_importance(CHECKPOINT.dims)
+    path = "decoder.layers.1"
+    smaller = by_taylor(
+        *(Prune(method="taylor", granularity=part, amount=0.25, targets=[path]) for part in ("ffn", "heads"))
+    )
+    channels = np.sort(np.argsort(-scores.of(f"{path}.fc1"))[:160])  # 144, rounded up to a multiple of 32
+    assert np.array_equal(smaller.tensors[f"{path}.fc1.bias"], CHECKPOINT.tensors[f"{path}.fc1.bias"][channels])
+    weakest = int(scores.of(f"{path}.encoder_attn").argmin())
+    whole = CHECKPOINT.tensors[f"{path}.encoder_attn.v_proj.bias"].reshape(4, 64)
+    kept = smaller.tensors[f"{path}.encoder_attn.v_proj.bias"].reshape(3, 64)
+    assert np.array_equal(kept, np.delete(whole, weakest, axis=0))
+
+
+def test_scores_follow_the_layers_that_stay():
+    one = Prune(method="taylor", granularity="ffn", amount=0.5, targets=["decoder.layers.0"])
+    smaller = by_taylor(DropLayers(decoder_keep=[1]), one)
+    channels = np.sort(np.argsort(-made_up_importance(CHECKPOINT.dims).of("decoder.layers.1.fc1"))[:96])
+    whole = CHECKPOINT.tensors["decoder.layers.1.fc1.bias"]
+    assert np.array_equal(smaller.tensors["decoder.layers.0.fc1.bias"], whole[channels])
+
+
+def test_scores_of_what_is_no_longer_there_and_no_scores_are_refused():
+    one = Prune(method="taylor", granularity="ffn", amount=0.5, targets=["encoder"])
+    with pytest.raises(RecipeError, match="has 160 heads or channels after pruning, importance was measured of 320"):
+        by_taylor(one, one)
+    with pytest.raises(RecipeError, match="prune needs to know what activations look like"):
+        apply(CHECKPOINT, [one], [select(one, modules(CHECKPOINT.dims))], "cpu")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("method: taylor, granularity: unstructured, amount: 0.5", "must be heads or ffn where the method is taylor"),
+        ("method: taylor, granularity: '2:4', amount: 0.5", "must be heads or ffn where the method is taylor"),
+        ("granularity: '2:4', amount: 0.4", "must be 0.5 where the granularity is 2:4"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused_with_their_place(settings, message, tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text(f"version: 1\nname: x\npasses:\n  - {{pass: prune, {settings}}}\n")
+    with pytest.raises(RecipeError, match=message) as caught:
+        load_recipe(path)
+    assert "x.yaml:4:" in caught.value.place

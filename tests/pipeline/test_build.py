@@ -154,7 +154,7 @@ def test_a_pass_that_calibrates_is_refused_without_speech(built, recipe):
 
 
 def test_no_passes_and_smoothing_alone_go_through_the_first_check(built):
-    assert built("passes=[]")[1]["calibration"] is None
+    assert built("passes=[]")[1]["heard"] == []
     with pytest.raises(RecipeError, match="smooth needs"):  # of the second one
         built("passes=[{pass: smooth}]")
 

@@ -14,6 +14,7 @@ from fastwhisper_compress.errors import AudioError, SuiteError
 from fastwhisper_compress.evaluation.suite import load_suite
 from fastwhisper_compress.passes.statistics import readers
 from fastwhisper_compress.pipeline.calibrate import calibrate, check_disjoint
+from fastwhisper_compress.pipeline.judge import judge
 from fastwhisper_compress.pipeline.reference import Reference, reference_log_mel
 from fastwhisper_compress.pipeline.store import Store
 
@@ -53,6 +54,7 @@ def test_statistics_are_those_of_the_inputs(tmp_path, suite, baseline):
     rows = np.concatenate(hidden)
     assert len(rows) == 2 * 1500, "the whole window, as in transcribing"
     np.testing.assert_allclose(found.moment("encoder.layer_norm"), rows.T @ rows / len(rows), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found.mean("encoder.layer_norm"), rows.mean(axis=0), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(found.peak("encoder.layer_norm"), np.abs(rows).max(axis=0), rtol=1e-5)
     for source, paths in readers(CHECKPOINT.dims).items():
         width = CHECKPOINT.tensors[f"{paths[0]}.weight"].shape[1]
@@ -70,6 +72,18 @@ def test_two_recipes_share_one_calibration(tmp_path, suite, baseline):
     assert calibrate(store, CHECKPOINT, baseline, spoken, never).folder == first.folder
     other = suite("other", {"a": speech_like(0.3, 9)})
     assert calibrate(store, CHECKPOINT, baseline, other, lambda *_: None).folder != first.folder
+
+
+def test_heads_and_channels_are_judged_once_for_all_recipes(tmp_path, suite, baseline):
+    store, spoken = Store(tmp_path / "store"), suite("spoken", {"a": speech_like(0.3)})
+    found = judge(store, CHECKPOINT, baseline, spoken, lambda *_: None)
+    assert found.of("decoder.layers.0.encoder_attn").shape == (2,)
+    assert found.of("encoder.layers.1.fc1").shape == (256,)
+
+    def never(*_):
+        raise AssertionError("judged again")
+
+    assert judge(store, CHECKPOINT, baseline, spoken, never).folder == found.folder
 
 
 def test_what_cannot_be_heard_is_named(tmp_path, suite, baseline):

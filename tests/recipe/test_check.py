@@ -64,3 +64,11 @@ def test_everything_wrong_is_reported_together(write, modules):
 
 def test_a_recipe_without_passes_compresses_nothing(write, modules):
     assert check_against(load_recipe(write("version: 1\nname: x\npasses: []\n")), modules) == ()
+
+
+def test_groups_must_divide_the_ranks_of_the_same_modules(write, modules):
+    text = "- {pass: low_rank, variance: 0.9, multiple_of: 48}\n- {pass: weight_only, bits: 4, targets: [%s]}\n"
+    check_against(load_recipe(write(HEAD + text % "decoder.embed_tokens")), modules)
+    with pytest.raises(RecipeError, match="ranks are multiples of 48, which groups of 32 do not divide") as caught:
+        check_against(load_recipe(write(HEAD + text % "encoder")), modules)
+    assert caught.value.place == "x.yaml:4:48"

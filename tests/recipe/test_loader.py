@@ -117,7 +117,7 @@ def test_a_file_elsewhere_is_called_by_its_whole_path(write, tmp_path, monkeypat
         ("amount: 0.25", "amount: .inf", "x.yaml:21:13: 'amount' must be a finite number, not Infinity"),
         ("amount: 0.25", "amount: 1e999", "x.yaml:21:13: 'amount' must be a finite number, not Infinity"),
         ("amount: 0.25", "amount: 25%", "x.yaml:21:13: 'amount' must be a number, not '25%'"),
-        ("granularity: heads", "granularity: head", ("x.yaml:20:18: 'granularity' must be 'unstructured', 'heads' or 'ffn', "
+        ("granularity: heads", "granularity: head", ("x.yaml:20:18: 'granularity' must be 'unstructured', '2:4', 'heads' or 'ffn', "
          "not 'head'\n  remedy: did you mean 'heads'?")),
         ("0.9}", "90}", "x.yaml:23:25: 'token_agreement' must be at most 1, not 90"),
         ('ignore: ["*_attn"]', "ignore: encoder", ("x.yaml:11:13: 'ignore' must be a list, not 'encoder'\n"
@@ -168,14 +168,14 @@ def test_recipes_are_found_by_name_and_by_path(repository, monkeypatch, ref):
     ("ref", "message", "remedy"),
     [
         ("int8_atn_fp16", "no shipped recipe is called 'int8_atn_fp16'", "did you mean 'int8_attn_fp16'?"),
-        ("qqq", "no shipped recipe is called 'qqq'", "known are bulk_large, edge_tiny, fp16, fp32"),
+        ("qqq", "no shipped recipe is called 'qqq'", "known are bulk_large, edge_tiny, elastic_1s, fp16"),
         ("recipes/int8_dynamic.yaml", "there is no such recipe file", "called by its name alone: int8_dynamic"),
         ("nowhere/mine.yaml", "there is no such recipe file", "check the path"),
         (".", "this is not a file", "name a recipe file"),
         ("x" * 5000, "the recipe cannot be read: File name too long", "check the path"),
         ("x.yaml\0", "no shipped recipe is called 'x.yaml\\x00'", "known are"),
         ("x\0.yaml", "there is no such recipe file", "check the path"),
-        ("", "no shipped recipe is called ''", "known are bulk_large, edge_tiny, fp16, fp32"),
+        ("", "no shipped recipe is called ''", "known are bulk_large, edge_tiny, elastic_1s, fp16"),
     ],
 )
 def test_a_recipe_that_is_not_there(tmp_path, monkeypatch, ref, message, remedy):

@@ -204,6 +204,13 @@ def sweep(*, failed: str | None = None, video: bool = False) -> Json:
     return {"n_clips": 32, "audio_s": 171.2, "threads": 2, "points": points}
 
 
+def training(name: str = "distill", steps: int = 30) -> Json:
+    """A training whose loss falls from 2 to 1."""
+    same = {"kl": 0.5, "ce": 0.0, "hidden": 0.5, "grad_norm": 0.4, "learning_rate": 1e-4, "seconds": 2.0}
+    points = [same | {"step": i + 1, "loss": 2 - i / (steps - 1)} for i in range(steps)]
+    return {"pass": name, "n_clips": 64, "audio_s": 770.0, "points": points}
+
+
 def results_json(**changes: Any) -> Json:
     """A whole results file. ``changes`` are dotted paths written with ``__``: ``delta__ci95_pp=None``."""
     baseline, candidate = side("fp32"), side("int8_attn_fp16")

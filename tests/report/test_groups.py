@@ -66,3 +66,17 @@ def test_sparsity_is_weighted_by_parameters():
 def test_a_module_unknown_to_the_baseline_has_no_bytes_before():
     rows = group_rows([], modules("fp32"))
     assert {one.baseline_bytes for one in rows} == {None}
+
+
+def test_two_factors_are_one_module_beside_what_it_was():
+    base = modules("fp32")
+    after = []
+    for one in base:
+        halves = [one]
+        if one.path == "encoder.layers.0.fc1":
+            size = {"bytes": one.bytes // 4, "parameters": one.parameters // 4}
+            halves = [one.model_copy(update={"path": f"{one.path}.low_rank.{i}", **size}) for i in (0, 1)]
+        after += halves
+    (mlp,) = [one for one in group_rows(base, after) if one.group == "Encoder MLP"]
+    assert (mlp.n_modules, mlp.status) == (8, "compressed")
+    assert mlp.baseline_bytes - mlp.bytes == next(one.bytes for one in base if one.path == "encoder.layers.0.fc1") // 2
