@@ -1,6 +1,6 @@
 """The process that decodes, with a decoder that breaks where a file beside the recording says.
 
-``a.wav.breaks`` holds rows of JSON: from which second, to which, and how.
+``a.wav.breaks`` holds rows of JSON: from which second, to which, and how. A stream kills it in its third second.
 """
 
 from __future__ import annotations
@@ -73,7 +73,11 @@ def decode_file(path, start_s, *, decode=audio_opening.decode_file):
     return Breaking(decode(path, start_s), start_s, breaks)
 
 
-audio_opening.decode_file = decode_file
+def decode_stream(file, *, decode=audio_opening.decode_stream):
+    return Breaking(decode(file), 0.0, [(2, 3, "dies")])
+
+
+audio_opening.decode_file, audio_opening.decode_stream = decode_file, decode_stream
 
 if __name__ == "__main__":
     raise SystemExit(audio_child.main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import soundfile
 from fastwhisper_compress.errors import AudioError, BackendError
 from fastwhisper_compress.runtime import audio_decoded, audio_process
 from fastwhisper_compress.runtime.audio import read_audio
-from fastwhisper_compress.runtime.audio_blocks import open_audio
+from fastwhisper_compress.runtime.audio_blocks import open_audio, open_stream
 from fastwhisper_compress.runtime.audio_pool import POOL
 
 RATE = 16_000
@@ -115,6 +116,16 @@ def test_what_breaks_it_over_and_over_ends_the_recording(breaking):
     assert np.array_equal(found, SOUND[: found.size])
     assert gap.start_s == found.size / RATE
     assert gap.end_s == 20
+
+
+def test_a_stream_is_heard_up_to_where_it_broke(breaking):
+    found = []
+    stream = open_stream(io.BytesIO(breaking().read_bytes()), name="the pipe")
+    with stream as blocks, pytest.raises(AudioError, match="SIGSEGV") as caught:
+        found.extend(blocks)
+    assert caught.value.place == "the pipe"
+    assert np.array_equal(np.concatenate(found), SOUND[: sum(map(len, found))])
+    assert sum(map(len, found)) == pytest.approx(2 * RATE, rel=0.1)
 
 
 def test_the_same_process_reads_one_file_after_another(tmp_path):
