@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from fastwhisper_compress.runtime.audio_source import Source
 
 _CONTAINERS = frozenset({".m4a", ".mp4", ".webm", ".mkv", ".mov", ".aac", ".wma", ".3gp"})
-# FFmpeg looks at five seconds before it begins, unless it is told that the header must do.
-_LIVE = {"probesize": "32768", "analyzeduration": "200000", "fflags": "nobuffer"}
+# FFmpeg looks at five seconds before it begins, unless it is told that the header must do. (Told to buffer nothing as well,
+# it would throw away what it has looked at.)
+_LIVE = {"probesize": "32768", "analyzeduration": "200000"}
 
 
 class Readable(Protocol):
