@@ -90,3 +90,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
 def repository() -> Path:
     """The checkout that is being tested."""
     return ROOT
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_decoder_outlives_the_tests():
+    """The process that decodes audio is kept for the next recording, and there is none."""
+    yield
+    from fastwhisper_compress.runtime.audio_pool import POOL
+
+    POOL.close()

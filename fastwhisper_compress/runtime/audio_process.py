@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from io import FileIO
 from pathlib import Path
 from typing import NoReturn
@@ -79,6 +80,8 @@ class DecodingProcess:
         self._requests, self._answers = requests, answers
         self.owner = os.getpid()
         self.recordings = 0
+        # A reading that is given up half-way may only be found by the garbage collector.
+        self._end = weakref.finalize(self, _ended_with, self._process, self.owner)
 
     @property
     def is_alive(self) -> bool:
@@ -116,7 +119,7 @@ class DecodingProcess:
         try:
             while left:
                 left = left[os.write(self._requests.fileno(), left) :]
-        except OSError:
+        except (OSError, ValueError):  # the second where the pipe was given back
             return False
         return True
 
@@ -146,18 +149,17 @@ class DecodingProcess:
 
     def close(self) -> None:
         """End it, and give the pipes back."""
-        self.kill()
-        self.forget()
-        self._process.wait()
+        self._end()
 
     def forget(self) -> None:
         """Give the pipes back, of a process that is another's."""
-        self._requests.close()
-        self._answers.close()
+        self._end()
 
     def _read(self, size: int, deadline: float | None) -> bytearray:
         content = bytearray(size)
         left = memoryview(content)
+        if self._answers.closed:
+            raise DiedError("its decoder was given up")
         while left:
             if deadline is not None and not self._readable(deadline):
                 self._give_up("its decoder gave no answer for too long")
@@ -191,6 +193,18 @@ class DecodingProcess:
                 remedy=f"run python -m {_MODULE} to see why",
             )
         raise DiedError(reason or _ended(code), by_itself=reason is None and code == 0)
+
+
+def _ended_with(process: subprocess.Popen[bytes], owner: int) -> None:
+    """End a process of ours, or leave another's alone, and give its pipes back."""
+    ours = os.getpid() == owner
+    if ours:
+        process.kill()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+    if ours:
+        process.wait()
 
 
 def _ended(code: int) -> str:

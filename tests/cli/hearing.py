@@ -47,6 +47,9 @@ class Hearing:
     def free_memory(self):
         pass
 
+    def detect_language(self, samples):
+        return {"en": 1.0}
+
     def transcribe_batch(self, clips, options):
         time.sleep(self.seconds)
         if not clips:

@@ -21,7 +21,7 @@ def artifact(tmp_path):
     def artifact_(recipe):
         passes = [one.model_dump(mode="json", exclude={"only_on"}) for one in load_recipe(recipe).recipe.active]
         dims = asdict(KNOWN["openai/whisper-large-v3"])
-        manifest = {"model": {"dims": dims}, "provider": "cpu", "passes": passes, "offload": "none"}
+        manifest = {"model": {"dims": dims}, "provider": "cpu", "passes": passes, "offload": "none", "modules": []}
         (tmp_path / "manifest.json").write_text(json.dumps(manifest))
         return tmp_path
 

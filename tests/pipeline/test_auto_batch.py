@@ -19,7 +19,7 @@ def artifact(tmp_path):
 
     def artifact_(provider):
         dims = asdict(KNOWN["openai/whisper-large-v3"])
-        manifest = {"model": {"dims": dims}, "provider": provider, "passes": [], "offload": "none"}
+        manifest = {"model": {"dims": dims}, "provider": provider, "passes": [], "offload": "none", "modules": []}
         (tmp_path / "manifest.json").write_text(json.dumps(manifest))
         return tmp_path
 

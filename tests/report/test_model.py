@@ -14,7 +14,17 @@ SIDE = {"recipe", "artifact", "memory", "eval", "verify"}
 KEYS = {
     (): {
         *("schema_version", "created", "comparable", "not_comparable_because", "recipe", "model", "suite", "baseline"),
-        *("candidate", "delta", "offload", "auto_batch", "throughput", "environment", "verdict", "timings_s"),
+        *(
+            "candidate",
+            "delta",
+            "offload",
+            "auto_batch",
+            "throughput",
+            "training",
+            "environment",
+            "verdict",
+            "timings_s",
+        ),
     },
     ("recipe",): {
         "name",
@@ -54,6 +64,8 @@ def test_round_trip_keeps_every_key_and_value(tmp_path):
         data[side]["eval"] |= filled_in
     data["recipe"]["shipped"] = data["suite"]["shipped"] = True  # likewise
     data["offload"] = data["auto_batch"] = data["throughput"] = None  # likewise
+    data["training"] = []
+    data["environment"] |= {"isa": [], "gpus": [], "variables": {}}
     assert written == data
     assert Results.load(path).to_json() == data
 
