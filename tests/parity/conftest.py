@@ -50,7 +50,9 @@ def tiny_artifact(tiny_en, tiny_statistics, tmp_path_factory):
     @cache
     def tiny_artifact_(recipe, *, fuse=True):
         made = compressed(recipe)
-        plan = made.plan if fuse else replace(made.plan, fuse=frozenset())  # the same integers: to find them takes long
+        plan = made.plan  # of the same integers either way: to find them takes long
+        if not fuse:
+            plan = replace(plan, fuse=frozenset(), cross_int8=frozenset())
         folder = tmp_path_factory.mktemp("tiny_en") / "artifact"
         write_artifact(made.checkpoint, plan, folder)
         return load_artifact(folder, threads=2)
