@@ -9,6 +9,7 @@ import pytest
 
 from fastwhisper_compress.checkpoint.known import KNOWN
 from fastwhisper_compress.errors import OutOfMemoryError
+from fastwhisper_compress.evaluation import memory_probe
 from fastwhisper_compress.memory import limits
 from fastwhisper_compress.pipeline.advice import with_advice
 from fastwhisper_compress.recipe import load_recipe
@@ -33,6 +34,7 @@ ERROR = OutOfMemoryError("out of memory while transcribing", remedy="r", request
 
 def advised(artifact, monkeypatch, free):
     monkeypatch.setattr(limits, "available_bytes", lambda: free)
+    monkeypatch.setattr(memory_probe, "resident_bytes", lambda: 60_000_000)  # other tests have been in this process
     return with_advice(ERROR, artifact)
 
 
