@@ -25,7 +25,7 @@ FRESH_COPY = "the file is damaged or was tampered with; get a fresh copy from a 
 _ONE_MODEL = "check that configuration and weights are of one Whisper model"
 _FLOATS = ("float16", "bfloat16", "float32")
 _CHUNK = 1 << 22  # values tested for NaN at a time
-JSON_LARGEST_BYTES = 8_000_000  # a Whisper tokenizer.json has 2 to 4 MB; parsed, a byte can become 30
+JSON_LARGEST_BYTES = 6_000_000  # a Whisper tokenizer.json has 2 to 4 MB; parsed, a byte can become 30
 
 
 @dataclass(frozen=True)

@@ -148,21 +148,26 @@ def _unfinished(store: Store, unused_s: float | None) -> Iterator[Removed]:
     """Remove unfinished work whose stage is there, or that nobody went on with for so long."""
     for path in [path for kind in _kinds(store) for path in sorted(kind.glob(f"*{UNFINISHED}"))]:
         name = path.name.removesuffix(UNFINISHED)
-        touched = max(_mtime(one) for one in [path, *tree(path)])
-        if path.with_name(name).exists():
-            why = "finished since"
-        elif unused_s is not None and time.time() - touched > unused_s:
-            why = f"not gone on with for {(time.time() - touched) / DAY_S:.0f} days"
-        else:
-            continue
-        held = lock(store.root / LOCKS / name, wait=False, create=True)
+        (store.root / LOCKS).mkdir(exist_ok=True)
+        held = lock(store.root / LOCKS / name, wait=False, create=True)  # or its maker removes it while we look
         try:
-            if held.ours:
+            why = _why_unfinished(path, unused_s) if held.ours and path.is_dir() else None
+            if why is not None:
                 size = _size(path)
                 shutil.rmtree(path)
                 yield _removed(store, path, size, why)
         finally:
             held.release()
+
+
+def _why_unfinished(path: Path, unused_s: float | None) -> str | None:
+    """Return why unfinished work is to go; None if it is to stay."""
+    if path.with_name(path.name.removesuffix(UNFINISHED)).exists():
+        return "finished since"
+    unused = time.time() - max(_mtime(one) for one in [path, *tree(path)])
+    if unused_s is not None and unused > unused_s:
+        return f"not gone on with for {unused / DAY_S:.0f} days"
+    return None
 
 
 def _locks(store: Store) -> Iterator[Removed]:

@@ -284,6 +284,7 @@ def entry(start=0, stop=2, shape=(1,), dtype="F16"):
 head("a header of 2^63 bytes", b"{}", length=2**63)
 head("a header of 2^64 - 1 bytes", b"{}", length=2**64 - 1)
 head("a header of 100 MB", b'{"a":' + b" " * 10_000_000 + b"1}")
+head("a header of 2 MB of lists", b'{"a":[' + b"[]," * 660_000 + b"[]]}")
 head("a header of 8 MB of lists", b'{"a":[' + b"[]," * 2_600_000 + b"[]]}")
 head("a header of deep lists", b'{"a":' + b"[" * 500_000 + b"]" * 500_000 + b"}")
 head("arrays that overlap", {"a": entry(), "b": entry()})
