@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastwhisper_compress.locks import lock
-from fastwhisper_compress.pipeline.files import resources, tree
+from fastwhisper_compress.pipeline.files import resources
 from fastwhisper_compress.pipeline.publish import discard, left_over, remove
 from fastwhisper_compress.pipeline.seal import SEAL, damage
 from fastwhisper_compress.pipeline.store import LOCKS, UNFINISHED, Store
@@ -148,26 +148,21 @@ def _unfinished(store: Store, unused_s: float | None) -> Iterator[Removed]:
     """Remove unfinished work whose stage is there, or that nobody went on with for so long."""
     for path in [path for kind in _kinds(store) for path in sorted(kind.glob(f"*{UNFINISHED}"))]:
         name = path.name.removesuffix(UNFINISHED)
-        (store.root / LOCKS).mkdir(exist_ok=True)
-        held = lock(store.root / LOCKS / name, wait=False, create=True)  # or its maker removes it while we look
+        unused = time.time() - _touched(path)
+        if path.with_name(name).exists():
+            why = "finished since"
+        elif unused_s is not None and unused > unused_s:
+            why = f"not gone on with for {unused / DAY_S:.0f} days"
+        else:
+            continue
+        held = lock(store.root / LOCKS / name, wait=False, create=True)
         try:
-            why = _why_unfinished(path, unused_s) if held.ours and path.is_dir() else None
-            if why is not None:
+            if held.ours and path.is_dir():  # and not removed by its maker meanwhile
                 size = _size(path)
                 shutil.rmtree(path)
                 yield _removed(store, path, size, why)
         finally:
             held.release()
-
-
-def _why_unfinished(path: Path, unused_s: float | None) -> str | None:
-    """Return why unfinished work is to go; None if it is to stay."""
-    if path.with_name(path.name.removesuffix(UNFINISHED)).exists():
-        return "finished since"
-    unused = time.time() - max(_mtime(one) for one in [path, *tree(path)])
-    if unused_s is not None and unused > unused_s:
-        return f"not gone on with for {unused / DAY_S:.0f} days"
-    return None
 
 
 def _locks(store: Store) -> Iterator[Removed]:
@@ -195,11 +190,21 @@ def _kinds(store: Store) -> Iterable[Path]:
 def _size(folder: Path) -> int:
     """Return the bytes of a folder's files; of one that somebody is at work on, as they are now."""
     total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with suppress(FileNotFoundError):
-                total += Path(parent, name).lstat().st_size
+    for path in _files(folder):
+        with suppress(FileNotFoundError):
+            total += path.lstat().st_size
     return total
+
+
+def _touched(folder: Path) -> float:
+    """Return when anything in a folder was last changed; 0 if it is gone."""
+    return max(_mtime(path) for path in (folder, *_files(folder)))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """List the files below a folder that may be going while we look."""
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent, name) for name in names)
 
 
 def _mtime(path: Path) -> float:
