@@ -1,4 +1,7 @@
-"""Reads a safetensors file: a JSON header that says where each array lies, then the arrays, mapped into memory."""
+"""Reads and writes safetensors files: a JSON header that says where each array lies, then the arrays.
+
+Those of strangers are read by our own code, mapped into memory.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,27 @@ from fastwhisper_compress.checkpoint.safe_load import (
 from fastwhisper_compress.errors import UnsafeInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _LARGEST_RANK = 8
 _HEADER_LARGEST_BYTES = 2_000_000  # that of large-v3 has 0.2 MB; parsed, a byte can become 30
 _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
 _ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes arrays, each row by row.
+
+    The library writes memory as it lies: columns that were taken out of a matrix, and stayed columns in memory, would be
+    read as rows.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(one) for name, one in tensors.items()}, path, metadata)
 
 
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:

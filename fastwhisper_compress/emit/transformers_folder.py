@@ -14,6 +14,7 @@ import numpy as np
 
 from fastwhisper_compress.checkpoint.dims import Dims, tensor_shapes
 from fastwhisper_compress.checkpoint.model import Checkpoint
+from fastwhisper_compress.checkpoint.safetensors_file import write_safetensors
 from fastwhisper_compress.emit.configs import config_files
 from fastwhisper_compress.errors import UsageError
 
@@ -60,13 +61,11 @@ def write_folder(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
     Raises:
         UsageError: transformers' Whisper cannot hold it.
     """
-    from safetensors.numpy import save_file
-
     whole = checkpoint.multiplied_out()
     whole = replace(whole, dims=held_dims(whole.dims, {name: tensor.shape for name, tensor in whole.tensors.items()}))
     kind = np.result_type(*whole.tensors.values())
-    tensors = {f"model.{name}": np.ascontiguousarray(tensor, kind) for name, tensor in whole.tensors.items()}
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    tensors = {f"model.{name}": tensor.astype(kind) for name, tensor in whole.tensors.items()}
+    write_safetensors(folder / WEIGHTS, tensors, {"format": "pt"})
     for name, content in config_files(whole).items():
         (folder / name).write_bytes(content)
     return whole

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastwhisper_compress.checkpoint.safetensors_file import write_safetensors
 from fastwhisper_compress.recipe.layers import Kept, composed, original
 
 if TYPE_CHECKING:
@@ -42,6 +43,4 @@ class Importance:
 
 def save(folder: Path, scores: Mapping[str, np.ndarray]) -> None:
     """Write scores by module path as :class:`Importance` reads them."""
-    from safetensors.numpy import save_file
-
-    save_file(dict(scores), folder / FILE)
+    write_safetensors(folder / FILE, scores)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastwhisper_compress.checkpoint.dims import Dims, modules
+from fastwhisper_compress.checkpoint.safetensors_file import write_safetensors
 from fastwhisper_compress.recipe.layers import Kept, composed, original, renumbered
 
 FILE = "inputs.safetensors"
@@ -96,6 +97,4 @@ def readers(dims: Dims) -> dict[str, list[str]]:
 
 def save(folder: Path, tensors: Mapping[str, Any]) -> None:
     """Write ``NAME.peak``, ``NAME.mean`` and ``NAME.moment`` of every input as :class:`Statistics` reads them."""
-    from safetensors.numpy import save_file
-
-    save_file(dict(tensors), folder / FILE)
+    write_safetensors(folder / FILE, tensors)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastwhisper_compress.checkpoint.model import Checkpoint
+from fastwhisper_compress.checkpoint.safetensors_file import write_safetensors
 from fastwhisper_compress.emit.precision import Plan
 from fastwhisper_compress.errors import RecipeError, SuiteError
 from fastwhisper_compress.evaluation.suite import Suite
@@ -189,8 +190,6 @@ def train_stage(store: Store, course: Course, student: Checkpoint, processes: in
     spec = course.spec
 
     def make(folder: Path) -> None:
-        from safetensors.numpy import save_file
-
         from fastwhisper_compress.pipeline.train_processes import check_device
         from fastwhisper_compress.training.log import read_log
         from fastwhisper_compress.training.state import trained_tensors
@@ -200,7 +199,7 @@ def train_stage(store: Store, course: Course, student: Checkpoint, processes: in
         unfinished = store.unfinished(KIND, spec)
         unfinished.mkdir(parents=True, exist_ok=True)
         _train(course, student, lessons, unfinished, processes, progress)
-        save_file(trained_tensors(unfinished), folder / _WEIGHTS)
+        write_safetensors(folder / _WEIGHTS, trained_tensors(unfinished))
         clips = {"n_clips": len(lessons), "audio_s": round(sum(one.n_samples for one in lessons) / SAMPLE_RATE, 1)}
         points = [asdict(one) for one in read_log(unfinished)]
         write_json(folder / _LOG, {"pass": course.settings.pass_, **clips, "points": points})

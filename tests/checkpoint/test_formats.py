@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fastwhisper_compress.checkpoint.open import open_checkpoint
+from fastwhisper_compress.checkpoint.safetensors_file import read_safetensors, write_safetensors
 from fastwhisper_compress.errors import UsageError
 
 TURBO_LIKE = {"n_mels": 128, "n_vocab": 51_866, "encoder_layers": 3, "decoder_layers": 1}
@@ -216,3 +217,11 @@ def test_digest_is_of_values_not_of_storage(random_checkpoint):
     assert random_checkpoint.with_tensors({name: changed}).digest != random_checkpoint.digest
     transposed = {"encoder.layers.0.self_attn.q_proj.weight": widened["encoder.layers.0.self_attn.q_proj.weight"].T}
     assert random_checkpoint.with_tensors(transposed).digest != random_checkpoint.digest
+
+
+def test_arrays_come_back_however_they_lay_in_memory(tmp_path):
+    whole = np.arange(24, dtype=np.float32).reshape(4, 6)
+    arrays = {"rows": whole, "columns": whole[:, [0, 2, 5]], "turned": whole.T, "every other": whole[::2, ::3]}
+    write_safetensors(tmp_path / "arrays", arrays)
+    stored = read_safetensors(tmp_path / "arrays")
+    assert all(np.array_equal(stored[name].read(), array) for name, array in arrays.items())

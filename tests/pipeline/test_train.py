@@ -21,7 +21,7 @@ from fastwhisper_compress.pipeline import train as module
 from fastwhisper_compress.pipeline.store import Store
 from fastwhisper_compress.pipeline.train import Course, Teacher, check_course, train_stage
 from fastwhisper_compress.pipeline.train_processes import Job, train_together
-from fastwhisper_compress.recipe import Distill, Qat, Smooth, WeightOnly
+from fastwhisper_compress.recipe import Distill, Prune, Qat, Smooth, WeightOnly
 from fastwhisper_compress.training.lessons import Lesson
 from fastwhisper_compress.training.log import read_log
 
@@ -95,6 +95,18 @@ def test_a_training_is_made_once(course, tmp_path):
     assert again.checkpoint.digest == found.checkpoint.digest
     for other in (replace(course, seed=1), replace(course, settings=SETTINGS.model_copy(update={"steps": 3}))):
         assert store.path("training", other.spec) != store.path("training", course.spec)
+
+
+def test_what_is_left_of_pruned_layers_is_kept_as_it_was_trained(course, tmp_path):
+    prune = Prune(granularity="ffn", amount=0.5, targets=["decoder.layers.0"])
+    pruned = apply(CHECKPOINT, [prune], [course.trained], "cpu").checkpoint
+    assert (
+        pruned.tensors["decoder.layers.0.fc2.weight"].shape != CHECKPOINT.tensors["decoder.layers.0.fc2.weight"].shape
+    )
+    found = train_stage(Store(tmp_path), course, pruned, 1, lambda *_: None).checkpoint
+    furthest = 1.01 * SETTINGS.steps * SETTINGS.learning_rate  # Adam's steps are no longer than the rate
+    for name, tensor in pruned.tensors.items():
+        np.testing.assert_allclose(found.tensors[name], tensor, rtol=0, atol=furthest, err_msg=name)
 
 
 def test_what_went_wrong_leaves_its_state_and_is_gone_on_with(course, tmp_path, monkeypatch):
