@@ -64,7 +64,7 @@ def write_folder(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
     whole = checkpoint.multiplied_out()
     whole = replace(whole, dims=held_dims(whole.dims, {name: tensor.shape for name, tensor in whole.tensors.items()}))
     kind = np.result_type(*whole.tensors.values())
-    tensors = {f"model.{name}": tensor.astype(kind) for name, tensor in whole.tensors.items()}
+    tensors = {f"model.{name}": tensor.astype(kind, copy=False) for name, tensor in whole.tensors.items()}
     write_safetensors(folder / WEIGHTS, tensors, {"format": "pt"})
     for name, content in config_files(whole).items():
         (folder / name).write_bytes(content)

@@ -188,14 +188,14 @@ def _write_checkpoint(folder: Path, model: str) -> None:
     if _stamp(folder) == made_from:
         return
     import numpy as np
-    from safetensors.numpy import save_file
+    from fastwhisper_compress.checkpoint.safetensors_file import write_safetensors
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name, content in config_files(checkpoint).items():
         (folder / name).write_bytes(content)
     tensors = {f"model.{name}": np.ascontiguousarray(t, dtype=np.float32) for name, t in checkpoint.tensors.items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    write_safetensors(folder / "model.safetensors", tensors, {"format": "pt"})
     _write_stamp(folder, made_from)
 
 
