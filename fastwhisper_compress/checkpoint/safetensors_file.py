@@ -30,7 +30,7 @@ _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
 _ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
-def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
+def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
     """Writes arrays, each row by row.
 
     The library writes memory as it lies: columns that were taken out of a matrix, and stayed columns in memory, would be

@@ -22,6 +22,7 @@ from typing import Any
 from bench_peers.peers import OURS, PEERS, Variant
 from fastwhisper_compress.checkpoint.known import model_id
 from fastwhisper_compress.checkpoint.open import open_checkpoint
+from fastwhisper_compress.checkpoint.safetensors_file import write_safetensors
 from fastwhisper_compress.errors import ArtifactError, BackendError
 from fastwhisper_compress.resources import data_dir
 
@@ -188,13 +189,12 @@ def _write_checkpoint(folder: Path, model: str) -> None:
     if _stamp(folder) == made_from:
         return
     import numpy as np
-    from fastwhisper_compress.checkpoint.safetensors_file import write_safetensors
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name, content in config_files(checkpoint).items():
         (folder / name).write_bytes(content)
-    tensors = {f"model.{name}": np.ascontiguousarray(t, dtype=np.float32) for name, t in checkpoint.tensors.items()}
+    tensors = {f"model.{name}": t.astype(np.float32, copy=False) for name, t in checkpoint.tensors.items()}
     write_safetensors(folder / "model.safetensors", tensors, {"format": "pt"})
     _write_stamp(folder, made_from)
 
