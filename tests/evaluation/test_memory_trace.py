@@ -9,7 +9,6 @@ import textwrap
 
 import pytest
 
-from fastwhisper_compress.evaluation import memory_trace
 from fastwhisper_compress.evaluation.allocators import torch_memory
 from fastwhisper_compress.evaluation.memory_timeline import MOST_IN_DETAIL, MOST_LATER, Point, Timeline, thin, with_peak
 from fastwhisper_compress.evaluation.memory_trace import EXACT, SAMPLED, MemoryTrace
@@ -186,8 +185,7 @@ class FakeVideo:
 
 
 def test_gpu_memory_is_part_of_each_phase(monkeypatch):
-    monkeypatch.setattr(memory_trace, "_DETAIL_S", 60)
-    monkeypatch.setattr(memory_trace, "_SAMPLE_S", 60)
+    monkeypatch.setattr(MemoryTrace, "_sample", lambda _: None)  # which would look at any time
     trace = MemoryTrace(FakeVideo([0, 0, 700, 900, 800]))
     for phase in ("load", "encode", "idle"):
         trace(phase)
