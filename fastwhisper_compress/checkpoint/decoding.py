@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from fastwhisper_compress.checkpoint.safe_load import parse_json
 from fastwhisper_compress.errors import UnsafeInputError
 
 if TYPE_CHECKING:
@@ -140,10 +140,13 @@ def special_ids(tokenizer_json: bytes, place: str) -> dict[str, int]:
         UnsafeInputError: It is not such a file.
     """
     try:
-        tokenizer = json.loads(tokenizer_json)
+        tokenizer = parse_json(tokenizer_json, place)
+    except UnsafeInputError as error:
+        raise _mismatch(f"not a tokenizer.json: {error.message}", place) from error
+    try:
         ids = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
         vocabulary = tokenizer["model"]["vocab"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (KeyError, TypeError) as error:
         raise _mismatch(f"not a tokenizer.json ({type(error).__name__})", place) from error
     valid = all(isinstance(k, str) and type(v) is int for k, v in ids.items())
     if not valid or not isinstance(vocabulary, dict):

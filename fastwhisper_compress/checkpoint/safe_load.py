@@ -25,7 +25,9 @@ FRESH_COPY = "the file is damaged or was tampered with; get a fresh copy from a 
 _ONE_MODEL = "check that configuration and weights are of one Whisper model"
 _FLOATS = ("float16", "bfloat16", "float32")
 _CHUNK = 1 << 22  # values tested for NaN at a time
-JSON_LARGEST_BYTES = 6_000_000  # a Whisper tokenizer.json has 2 to 4 MB; parsed, a byte can become 30
+JSON_LARGEST_BYTES = 6_000_000  # a Whisper tokenizer.json has 2 to 4 MB
+# Parsed, a byte of an empty list becomes 50, of anything else no more than 15. A tokenizer.json has 52,000: its merges.
+JSON_MOST_CONTAINERS = 200_000
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,12 @@ def parse_json(data: bytes, place: str) -> dict[str, Any]:
     """Parses a JSON object.
 
     Raises:
-        UnsafeInputError: It is not one.
+        UnsafeInputError: It is not one, or it would take far more memory than such a file can need.
     """
+    if data.count(b"[") + data.count(b"{") > JSON_MOST_CONTAINERS:
+        raise UnsafeInputError(
+            f"holds more than {JSON_MOST_CONTAINERS:,} lists and objects", place=place, remedy=FRESH_COPY
+        )
     try:
         value = json.loads(data, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:

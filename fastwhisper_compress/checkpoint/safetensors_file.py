@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LARGEST_RANK = 8
-_HEADER_LARGEST_BYTES = 2_000_000  # that of large-v3 has 0.2 MB; parsed, a byte can become 30
+_HEADER_LARGEST_BYTES = 2_000_000  # that of large-v3 has 0.2 MB
 _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
 _ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
@@ -41,7 +41,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: d
     """
     from safetensors.numpy import save_file
 
-    save_file({name: np.ascontiguousarray(one) for name, one in tensors.items()}, path, metadata)
+    save_file({name: np.asarray(one, order="C") for name, one in tensors.items()}, path, metadata)
 
 
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:
@@ -63,7 +63,9 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     except ValueError as error:  # numpy cannot map an empty file
         raise damaged("the file is empty") from error
     n_header = int.from_bytes(data[:8].tobytes(), "little")
-    if data.size < 8 or n_header > min(data.size - 8, _HEADER_LARGEST_BYTES):
+    if n_header > _HEADER_LARGEST_BYTES:
+        raise damaged(f"claims a header of {n_header} bytes, more than {_HEADER_LARGEST_BYTES:,}")
+    if data.size < 8 or n_header > data.size - 8:
         raise damaged(f"claims a header of {n_header} bytes in a file of {data.size}")
     header = parse_json(data[8 : 8 + n_header].tobytes(), place)
     header.pop("__metadata__", None)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,14 @@ def entries(store: Store, *, every_byte: bool = False) -> list[Entry]:
             for folder in sorted(kind.iterdir()):
                 if folder.name.startswith(".") or folder.name.endswith(UNFINISHED) or not folder.is_dir():
                     continue
-                wrong = damage(folder, every_byte=every_byte)
-                used_at = _mtime(folder / SEAL) or _mtime(folder)
-                found.append(Entry(kind.name, folder.name, _size(folder), used_at, wrong))
+                found.append(_entry(folder, every_byte=every_byte))
     return sorted(found, key=lambda one: one.used_at, reverse=True)
+
+
+def _entry(stage: Path, *, every_byte: bool) -> Entry:
+    wrong = damage(stage, every_byte=every_byte)
+    used_at = _mtime(stage / SEAL) or _mtime(stage)
+    return Entry(stage.parent.name, stage.name, _size(stage), used_at, wrong)
 
 
 def clean(
@@ -111,8 +116,12 @@ def clean(
         kept = 0
         for one in entries(store, every_byte=every_byte):
             path = store.root / one.kind / one.name
-            why = _why(one, unused_s, None if most_bytes is None else most_bytes - kept)
-            if why is not None and _remove_unused(path):
+            room = None if most_bytes is None else most_bytes - kept
+            judge = partial(_why, unused_s=unused_s, room=room)
+            why = judge(one)
+            if why is not None:
+                why = _remove_unused(path, judge, every_byte=every_byte)
+            if why is not None:
                 removed.append(_removed(store, path, one.size_on_disk_bytes, why))
             else:
                 kept += one.size_on_disk_bytes
@@ -131,15 +140,17 @@ def _why(one: Entry, unused_s: float | None, room: int | None) -> str | None:
     return None
 
 
-def _remove_unused(stage: Path) -> bool:
+def _remove_unused(stage: Path, judge: Callable[[Entry], str | None], *, every_byte: bool) -> str | None:
+    """Remove a stage unless somebody uses it, or has used or mended it since it was looked at; return why it went."""
     try:
         held = lock(stage, wait=False)
     except FileNotFoundError:
-        return False
+        return None
     try:
-        if held.ours:
+        why = judge(_entry(stage, every_byte=every_byte)) if held.ours else None
+        if why is not None:
             remove(stage)
-        return bool(held.ours)
+        return why
     finally:
         held.release()
 
@@ -147,22 +158,32 @@ def _remove_unused(stage: Path) -> bool:
 def _unfinished(store: Store, unused_s: float | None) -> Iterator[Removed]:
     """Remove unfinished work whose stage is there, or that nobody went on with for so long."""
     for path in [path for kind in _kinds(store) for path in sorted(kind.glob(f"*{UNFINISHED}"))]:
-        name = path.name.removesuffix(UNFINISHED)
-        unused = time.time() - _touched(path)
-        if path.with_name(name).exists():
-            why = "finished since"
-        elif unused_s is not None and unused > unused_s:
-            why = f"not gone on with for {unused / DAY_S:.0f} days"
-        else:
+        if _why_unfinished(path, unused_s) is None:
             continue
-        held = lock(store.root / LOCKS / name, wait=False, create=True)
+        locks = store.root / LOCKS
+        locks.mkdir(exist_ok=True)
+        held = lock(locks / path.name.removesuffix(UNFINISHED), wait=False, create=True)
         try:
-            if held.ours and path.is_dir():  # and not removed by its maker meanwhile
+            why = _why_unfinished(path, unused_s) if held.ours else None  # its maker may have been here meanwhile
+            if why is not None:
                 size = _size(path)
                 shutil.rmtree(path)
                 yield _removed(store, path, size, why)
         finally:
             held.release()
+
+
+def _why_unfinished(path: Path, unused_s: float | None) -> str | None:
+    """Return why unfinished work is to go; None if it is to stay, or is gone."""
+    if not path.is_dir():
+        return None
+    final = path.with_name(path.name.removesuffix(UNFINISHED))
+    if final.is_dir() and damage(final, every_byte=False) is None:
+        return "finished since"
+    unused = time.time() - _touched(path)
+    if unused_s is not None and unused > unused_s:
+        return f"not gone on with for {unused / DAY_S:.0f} days"
+    return None
 
 
 def _locks(store: Store) -> Iterator[Removed]:

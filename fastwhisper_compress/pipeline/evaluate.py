@@ -69,6 +69,7 @@ def evaluate(
         except OutOfMemoryError as error:
             raise with_advice(error, artifact) from error
         if found.process["recoveries"]:
+            shutil.rmtree(unfinished)  # while nobody else goes on with it
             raise _NotToKeepError(found)
         shutil.copyfile(rows, folder / "rows.jsonl")
         write_json(folder / "evaluation.json", found.to_json())
@@ -76,7 +77,6 @@ def evaluate(
     try:
         folder = store.stage(KIND, spec, make)
     except _NotToKeepError as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
         return error.found
     return restore(read_json(folder / "evaluation.json"), suite, folder / "rows.jsonl")
 

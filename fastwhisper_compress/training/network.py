@@ -53,7 +53,7 @@ class Network(nn.Module):
                 if part not in owner._modules:  # noqa: SLF001 - the only way to ask without an exception
                     owner.add_module(part, nn.Module())
                 owner = owner.get_submodule(part)
-            owner.register_parameter(leaf, nn.Parameter(torch.from_numpy(values.astype(np.float32))))
+            owner.register_parameter(leaf, nn.Parameter(torch.from_numpy(values.astype(np.float32, order="C"))))
         self._found = dict(self.named_parameters())
 
     def encode(self, mel: Tensor) -> Tensor:

@@ -221,7 +221,14 @@ def test_digest_is_of_values_not_of_storage(random_checkpoint):
 
 def test_arrays_come_back_however_they_lay_in_memory(tmp_path):
     whole = np.arange(24, dtype=np.float32).reshape(4, 6)
-    arrays = {"rows": whole, "columns": whole[:, [0, 2, 5]], "turned": whole.T, "every other": whole[::2, ::3]}
+    arrays = {
+        "rows": whole,
+        "columns": whole[:, [0, 2, 5]],
+        "turned": whole.T,
+        "every other": whole[::2, ::3],
+        "one": whole[0, 1],
+    }
     write_safetensors(tmp_path / "arrays", arrays)
     stored = read_safetensors(tmp_path / "arrays")
+    assert all(stored[name].shape == array.shape for name, array in arrays.items())
     assert all(np.array_equal(stored[name].read(), array) for name, array in arrays.items())

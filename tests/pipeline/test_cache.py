@@ -11,6 +11,7 @@ import pytest
 
 from fastwhisper_compress.errors import ResourceError
 from fastwhisper_compress.locks import lock
+from fastwhisper_compress.pipeline import cache
 from fastwhisper_compress.pipeline.cache import clean, entries
 from fastwhisper_compress.pipeline.files import read_json, write_json
 from fastwhisper_compress.pipeline.publish import draft, publishing
@@ -176,6 +177,42 @@ def test_damaged_stages_go(store):
     removed = clean(store, every_byte=True)
     assert [one.why for one in removed if one.path.startswith("thing")] == ["damaged: b is not what was written"]
     assert entries(store) == []
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_what_was_mended_or_used_since_it_was_looked_at_stays(store, monkeypatch, used):
+    folder = made(Store(store.root))
+    old = time.time() - 10 * 86_400
+    os.utime(folder / "stage.json", (old, old))
+    if not used:
+        (folder / "b").write_text("something else")
+    looked = cache.entries
+
+    def then_somebody_came(*args, **options):
+        found = looked(*args, **options)
+        made(Store(store.root))
+        return found
+
+    monkeypatch.setattr(cache, "entries", then_somebody_came)
+    assert not [one for one in clean(store, unused_s=86_400) if one.path.startswith("thing")]
+    assert folder.is_dir()
+
+
+def test_unfinished_work_alone_is_cleaned_up(store):
+    work = store.unfinished("thing", SPEC)
+    work.mkdir(parents=True)
+    assert [one.why for one in clean(store, unused_s=-1) if work.name in one.path] == ["not gone on with for 0 days"]
+    assert not work.exists()
+
+
+def test_unfinished_work_stays_beside_a_damaged_stage(store):
+    folder = made(Store(store.root))
+    work = store.unfinished("thing", SPEC)
+    work.mkdir()
+    (folder / "b").write_text("something else")
+    clean(store)
+    assert work.is_dir()
+    assert not folder.exists()
 
 
 def test_unfinished_work_stays_until_it_is_finished_or_old(store):
