@@ -194,7 +194,7 @@ class Builder:
             self._report("verify", done, of)
 
         if baseline is None:
-            return verify_fp32(artifact, self._checkpoint, clips, self._gates.max_abs_error, progress)
+            return verify_fp32(artifact, self._checkpoint, clips, self._gates.fp32_error, progress)
         return verify_compressed(artifact, load_artifact(baseline), clips, least, progress)
 
     def _manifest(self, order: Order, plan: Plan, compressed: Compressed, emission: Emission) -> dict[str, Any]:

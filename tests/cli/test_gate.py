@@ -18,7 +18,7 @@ def few_clips(monkeypatch):
 
     def few_clips_(**limits):
         gates = load_gates()
-        gates = replace(gates, clips=gates.clips[:2], max_abs_error=dict(gates.max_abs_error) | limits)
+        gates = replace(gates, clips=gates.clips[:2], fp32_error=dict(gates.fp32_error) | limits)
         monkeypatch.setattr(prepare, "load_gates", lambda: gates)
 
     return few_clips_

@@ -12,7 +12,7 @@ from fastwhisper_compress.pipeline import verify
 from fastwhisper_compress.pipeline.verify import Clip, verify_compressed, verify_fp32, verify_loads
 from fastwhisper_compress.runtime.manifest import Decoding
 
-LIMITS = {"log_mel": 5e-5, "encoder": 1e-3, "logits": 1e-3}
+LIMITS = {"log_mel": 5e-5, "encoder": 2.5e-4, "logits": 1e-3}
 IDS = Decoding(
     sot=1, eot=0, sot_prev=3, no_timestamps=2, timestamp_begin=4, no_speech=None, transcribe=None, translate=None,
     languages={}, suppress=(), begin_suppress=(), alignment_heads=(), max_length=9,
@@ -23,6 +23,8 @@ TOKENS = (5, 6, 7)
 
 class Fake:
     """Both an artifact and the reference, exact unless something is put in the way."""
+
+    height = 1.0  # of the encoder's output
 
     def __init__(self, *, log_mel=0.0, encoder=0.0, logits=0.0, tokens=TOKENS, predicts=(5, 6, 7, 0)):
         self.manifest = SimpleNamespace(decoding=IDS, graphs={})
@@ -35,7 +37,7 @@ class Fake:
 
     def encode(self, clips, *, hidden):
         assert (len(clips), hidden) == (1, True)
-        return SimpleNamespace(hidden=np.full((1, 4, 2), 1 + self.off["encoder"], np.float32))
+        return SimpleNamespace(hidden=np.full((1, 4, 2), self.height + self.off["encoder"], np.float32))
 
     def transcribe(self, samples, options):
         assert options.stop_loops is False  # the reference decodes through loops
@@ -99,6 +101,18 @@ def test_an_fp32_artifact_is_held_to_every_limit(fp32, part, factor):
     with np.errstate(invalid="ignore"), pytest.raises(GateError, match=part.replace("_", ".")) as caught:
         fp32(artifact)
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(("height", "within"), [(0.1, 1), (1, 1), (20, 20)])
+@pytest.mark.parametrize("share", [0.9, 1.1])
+def test_the_encoder_is_judged_by_the_range_of_each_channel_but_not_below_1(fp32, monkeypatch, height, within, share):
+    monkeypatch.setattr(Fake, "height", height)
+    error = share * within * LIMITS["encoder"]
+    if share < 1:
+        assert fp32(Fake(encoder=error))["max_abs_error"]["encoder"] == pytest.approx(error, rel=0.01)
+        return
+    with pytest.raises(GateError, match=r"encoder is 2\.75e-04"):
+        fp32(Fake(encoder=error))
 
 
 def test_an_fp32_artifact_whose_text_differs_is_refused(fp32):
