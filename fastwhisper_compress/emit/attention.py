@@ -183,12 +183,12 @@ def cross_keys_values(e: Emitter, hidden: str, path: str) -> Audio:
     key, value = _projections(e, hidden, name, "kv")
     if name not in e.plan.cross_int8:
         return Audio(*(_split_heads(e, e.graph.cast(one, e.attention_type), name) for one in (key, value)))
-    key, key_scale, _ = _rounded(e, key)
-    value, value_scale, value_middle = _rounded(e, value)
+    key, key_scale, _ = _rounded(e, key, name)
+    value, value_scale, value_middle = _rounded(e, value, name)
     return Int8Audio(_split_heads(e, key, name), _split_heads(e, value, name), key_scale, value_scale, value_middle)
 
 
-def _rounded(e: Emitter, x: str) -> tuple[str, str, str]:
+def _rounded(e: Emitter, x: str, name: str) -> tuple[str, str, str]:
     """Round float32 (batch, length, width) to int8, in each clip and channel over just the range of its values.
 
     Returns:
@@ -199,7 +199,12 @@ def _rounded(e: Emitter, x: str) -> tuple[str, str, str]:
     def step(op: str, inputs: list[str], label: str, **attributes: Any) -> str:
         return g.node(op, inputs, f"{x}.{label}", f"{x}.{label}", **attributes)
 
-    most, least = (step(f"Reduce{which}", [x, g.const([1])], which.lower(), keepdims=1) for which in ("Max", "Min"))
+    # ONNX Runtime reduces head by head, of 64 numbers a row, ten times as fast as rows of 512.
+    heads, flat = _split_heads(e, x, name), g.const([0, 1, e.heads(name) * e.dims.head_dim(name)])
+    most, least = (
+        step("Reshape", [step(f"Reduce{which}", [heads, g.const([2])], f"{which}_by_head", keepdims=1), flat], which)
+        for which in ("Max", "Min")
+    )
     middle = step("Mul", [step("Add", [most, least], "sum"), g.const(0.5, FLOAT)], "middle")
     scale = step("Mul", [step("Sub", [most, least], "range"), g.const(1 / 254, FLOAT)], "step")
     scale = step("Max", [scale, g.const(1e-12, FLOAT)], "scale")  # a channel that does not change is divided by it, too

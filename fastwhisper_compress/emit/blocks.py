@@ -40,7 +40,7 @@ def normalise(e: Emitter, stream: Stream, path: str) -> tuple[str, str]:
     g = e.graph
     gamma, beta = g.tensor(f"{path}.weight", e.weight(path)), bias(e, path)
     out, x = f"{path}.out", stream.x
-    skip = stream.branch is not None and e.fused(path)
+    skip = stream.branch is not None and e.adds_in_norm(path)
     kernel = "SkipLayerNormalization" if skip else "LayerNormalization"
     e.record(path, "layer_norm", kernel, path, gamma, stored=8 * e.weight(path).size)
     if stream.branch and skip:
@@ -63,11 +63,11 @@ def project_out(e: Emitter, x: str, path: str, then: str, *, without: Sequence[i
         e: The emitter.
         x: Its input.
         path: The linear's module.
-        then: The layer norm that will add this branch: where it is fused, it also adds the linear's bias.
+        then: The layer norm that will add this branch: where one operator does both, it also adds the linear's bias.
         without: Inputs to leave out.
 
     Returns:
         The branch, and the module whose bias it still lacks.
     """
-    left = e.fused(then) and e.bias(path) is not None
+    left = e.adds_in_norm(then) and e.bias(path) is not None
     return linear(e, x, path, with_bias=not left, without_inputs=without), path if left else None

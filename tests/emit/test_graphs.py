@@ -92,7 +92,10 @@ def test_without_fuse_all_operators_are_standard(emitted, scheme, fuse, provider
         assert made.emission.fusions == {}
         return
     # A cuda decoder masks its own text by standard operators: attention is fused in 2 encoder layers and across.
-    expected = {"MultiHeadAttention": 4 if provider == "cpu" else 3, "SkipLayerNormalization": 9 - 2}
+    # A cpu adds faster before a layer norm than in it.
+    expected = (
+        {"MultiHeadAttention": 4} if provider == "cpu" else {"MultiHeadAttention": 3, "SkipLayerNormalization": 9 - 2}
+    )
     linears = (
         2 * 6 + 2 + 6 + 1
     )  # encoder: q, k, v, out, fc1, fc2; cross k, v; decoder: qkv, out, q, out, fc1, fc2; logits
@@ -103,7 +106,7 @@ def test_without_fuse_all_operators_are_standard(emitted, scheme, fuse, provider
     assert ours == expected
     counted = made.emission.fusions
     assert counted["attention"] == expected["MultiHeadAttention"]
-    assert counted["skip_layer_norm"] == 7
+    assert counted.get("skip_layer_norm", 0) == expected.get("SkipLayerNormalization", 0)
     assert counted["packed_qkv"] == 1
     assert counted.get("dynamic_quantize_matmul", 0) == expected.get("DynamicQuantizeMatMul", 0)
     assert counted.get("matmul_nbits", 0) == expected.get("MatMulNBits", 0)

@@ -9,9 +9,14 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from fastwhisper_compress.errors import BackendError, ProviderError
+from fastwhisper_compress.runtime import processor
 from fastwhisper_compress.runtime import session as module
 from fastwhisper_compress.runtime.session import _refuse_strays, open_session
 
@@ -69,6 +74,49 @@ def test_graphs_open_with_and_without_optimisation(english_folder):
         session = open_session(english_folder / "onnx" / "decoder.onnx", "cpu", 1, optimise=optimise)
         assert session.get_providers() == ["CPUExecutionProvider"]
         assert session.get_session_options().intra_op_num_threads == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("processor : 0\nflags\t\t: fpu avx2 avx512f avx512_vnni\n", True),
+        ("flags : avx2 avx_vnni\nflags : avx2 avx_vnni\n", True),
+        ("flags : amx_tile amx_int8\n", True),
+        ("flags : fpu avx2 avx512f\nbugs : avx512_vnni\n", False),
+        ("Features : fp asimd asimddp\n", False),
+        (None, False),
+    ],
+)
+def test_the_slow_way_of_8_bit_products_is_taken_where_the_fast_one_is_not_known_to_be_exact(
+    monkeypatch, tmp_path, text, known
+):
+    cpuinfo = tmp_path / "cpuinfo"
+    if text is not None:
+        cpuinfo.write_text(text)
+    monkeypatch.setattr(processor, "_CPUINFO", cpuinfo)
+    asked = {}
+    monkeypatch.setattr(
+        ort.SessionOptions, "add_session_config_entry", lambda _, name, value: asked.__setitem__(name, value)
+    )
+    module._options(1, lean=True, prepack=True, streamed=None)
+    assert asked.get("session.x64quantprecision") == (None if known else "1")
+
+
+def test_8_bit_products_do_not_overflow(tmp_path):
+    """In the worst case there is: the largest activations and weights."""
+    weights = numpy_helper.from_array(np.full((64, 32), 127, np.int8), "w")
+    scale = numpy_helper.from_array(np.ones(32, np.float32), "s")
+    graph = helper.make_graph(
+        [helper.make_node("DynamicQuantizeMatMul", ["x", "w", "s"], ["y"], domain="com.microsoft")],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [8, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [8, 32])],
+        [weights, scale],
+    )
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), tmp_path / "product.onnx")
+    found = open_session(tmp_path / "product.onnx", "cpu", 1).run(None, {"x": np.full((8, 64), 255, np.float32)})[0]
+    assert (found == 255 * 127 * 64).all()
 
 
 TRANSCRIBE = """

@@ -1,0 +1,21 @@
+"""What ONNX Runtime must be told about the processor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_CPUINFO = Path("/proc/cpuinfo")
+_DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+
+
+def has_dot_products() -> bool:
+    """Say whether an x86 adds products of 8 bits in 32 bits; where they are added in 16, they overflow.
+
+    Only Linux lists such extensions; elsewhere the answer is no, which costs speed and never exactness.
+    """
+    try:
+        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    flags = next((line.partition(":")[2] for line in lines if line.startswith("flags")), "")
+    return not _DOT_PRODUCTS.isdisjoint(flags.split())
