@@ -39,7 +39,7 @@ def test_a_gate_out_of_reach_publishes_nothing(refused, cache, tmp_path_factory,
     babbling = write_model(tmp_path_factory.mktemp("models") / "babbling", decisive=False)
     few_clips()
     arguments = ["run", "int4_weight_only", "--model", babbling, "--limit", "2", "-o", "gate.token_agreement=1.0"]
-    arguments += ["-o", "calibration_limit=1", "-o", "passes.1.method=nearest"]  # of the embedding, which takes longest
+    arguments += ["-o", "calibration_limit=1", "-o", "passes.2.method=nearest"]  # of the embedding, which takes longest
     refused(arguments, 3, "gate.token_agreement", "the gate asks for 1.000")
     assert len(artifacts(cache)) == 1, "the verified baseline is kept, and only that"
 
