@@ -28,6 +28,9 @@ Progress = Callable[[int, int], None]
 # Around the edges of a frame, of the reflection and of 30 s: where framing goes wrong if it goes wrong.
 _BOUNDARY_LENGTHS = (0, 1, 79, 80, 199, 201, 16_000, 479_999, 480_000, 480_001)
 
+# What a difference is a share of; see Gates.
+_OF = {"encoder": " in shares of a channel's range"}
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -108,7 +111,7 @@ def verify_fp32(
     for name, limit in limits.items():
         if not judged[name] <= limit:
             raise GateError(
-                f"{name} is {judged[name]:.2e} off the reference implementation, the limit is {limit:.0e}",
+                f"{name} is {judged[name]:.2e} off the reference implementation{_OF.get(name, '')}, the limit is {limit:.1e}",
                 place="verify",
                 remedy="report this as a bug, with the model's id",
             )

@@ -59,7 +59,7 @@ def verification(results: Results) -> Table:
             row("SQNR, encoder", *(decibel(s.sqnr_db.encoder) for s in sides)),
             row("SQNR, decoder", *(decibel(s.sqnr_db.decoder) for s in sides)),
             row("Largest error, log-mel", *(scientific(s.max_abs_error.log_mel) for s in sides)),
-            row("Largest error, encoder", *(scientific(s.max_abs_error.encoder) for s in sides)),
+            row("Largest error, encoder (absolute)", *(scientific(s.max_abs_error.encoder) for s in sides)),
             row("Largest error, logits", *(scientific(s.max_abs_error.logits) for s in sides)),
         ),
     )

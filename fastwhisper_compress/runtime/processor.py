@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
-_DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+# Not AMX alone, whose use the system can refuse; processors that have it list the first of these, too.
+_DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni"})
 
 
+@cache
 def has_dot_products() -> bool:
     """Say whether an x86 adds products of 8 bits in 32 bits; where they are added in 16, they overflow.
 

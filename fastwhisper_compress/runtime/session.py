@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _PROVIDER_OPTIONS = {"cpu": {}, "cuda": {"use_tf32": "0"}}  # TF32 would round FP32 products to 10 bits
 
-# What ONNX Runtime would do to graphs that are written as they are to run, and be slower for it: the addition before a
-# layer norm made part of it, and maxima taken over long rows instead of head by head.
-_SLOWER = ["SkipLayerNormFusion", "TransposeOptimizer", "TransposeOptimizer_CPUExecutionProvider"]
+# What ONNX Runtime would do to our graphs on a CPU, which are written as they are to run, and be slower for it: the addition
+# before a layer norm made part of it, and maxima taken over long rows instead of head by head.
+SLOWER = ["SkipLayerNormFusion", "TransposeOptimizer", "TransposeOptimizer_CPUExecutionProvider"]
 
 # Operators that only move integers and shapes about; ONNX Runtime keeps them on the CPU by design.
 _PLUMBING = {
@@ -68,7 +68,7 @@ def open_session(
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if provider != "cpu":
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    disabled = _SLOWER if streamed is None else [*_SLOWER, "ConstantFolding"]
+    disabled = [*(SLOWER if provider == "cpu" else ()), *(() if streamed is None else ("ConstantFolding",))]
     try:
         session = ort.InferenceSession(
             str(graph),

@@ -44,7 +44,6 @@ class Kind:
         side: ``encoder`` (rows are audio positions) or ``decoder`` (rows are tokens).
         attention: The attention, below a layer, whose projections are packed into one product; None for none.
         leaves: The modules, below a layer or that attention.
-        with_bias: Whether the linear adds its own bias; elsewhere a fused operator behind it does.
         layers: Whose layers these are.
     """
 
@@ -52,7 +51,6 @@ class Kind:
     side: str
     attention: str | None
     leaves: tuple[str, ...]
-    with_bias: bool
     layers: str
 
     def n_layers(self, checkpoint: Checkpoint) -> int:
@@ -60,22 +58,22 @@ class Kind:
         return checkpoint.dims.encoder_layers if self.layers == "encoder" else checkpoint.dims.decoder_layers
 
 
-def _block(name: str, layers: str, *leaves: str, with_bias: bool = False) -> Kind:
-    return Kind(name, layers, None, leaves, with_bias, layers)
+def _block(name: str, layers: str, *leaves: str) -> Kind:
+    return Kind(name, layers, None, leaves, layers)
 
 
 QKV = ("q_proj", "k_proj", "v_proj")
-LOGITS = Kind("logits", "decoder", None, (), False, "")
+LOGITS = Kind("logits", "decoder", None, (), "")
 KINDS: tuple[Kind, ...] = (
-    _block("encoder q/k/v", "encoder", *(f"self_attn.{name}" for name in QKV), with_bias=True),
+    _block("encoder q/k/v", "encoder", *(f"self_attn.{name}" for name in QKV)),
     _block("encoder out_proj", "encoder", "self_attn.out_proj"),
-    _block("encoder fc1", "encoder", "fc1", with_bias=True),
+    _block("encoder fc1", "encoder", "fc1"),
     _block("encoder fc2", "encoder", "fc2"),
-    Kind("cross k/v", "encoder", None, ("encoder_attn.k_proj", "encoder_attn.v_proj"), True, "decoder"),
-    Kind("decoder qkv", "decoder", "self_attn", QKV, True, "decoder"),
+    Kind("cross k/v", "encoder", None, ("encoder_attn.k_proj", "encoder_attn.v_proj"), "decoder"),
+    Kind("decoder qkv", "decoder", "self_attn", QKV, "decoder"),
     _block("decoder out_proj", "decoder", "self_attn.out_proj", "encoder_attn.out_proj"),
-    _block("cross q", "decoder", "encoder_attn.q_proj", with_bias=True),
-    _block("decoder fc1", "decoder", "fc1", with_bias=True),
+    _block("cross q", "decoder", "encoder_attn.q_proj"),
+    _block("decoder fc1", "decoder", "fc1"),
     _block("decoder fc2", "decoder", "fc2"),
     LOGITS,
 )
@@ -188,7 +186,7 @@ def _outputs(e: Emitter, x: str, kind: Kind, n_layers: int) -> Iterator[tuple[st
             outs = packed_linear(e, x, packed, paths)
         else:
             paths = [f"{layer}.{leaf}" for leaf in kind.leaves]
-            outs = [linear(e, x, path, with_bias=kind.with_bias) for path in paths]
+            outs = [linear(e, x, path) for path in paths]
         for path, out in zip(paths, outs, strict=True):
             yield out, len(e.weight(path))
 

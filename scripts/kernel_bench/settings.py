@@ -109,13 +109,15 @@ def save_prepacked(graph: Path, folder: Path) -> Path:
     """Save an optimised graph whose weights are packed for this machine's kernels already."""
     import onnxruntime as ort
 
+    from fastwhisper_compress.runtime.session import SLOWER
+
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(folder / graph.name)
     options.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
     options.add_session_config_entry("session.optimized_model_external_initializers_file_name", f"{graph.stem}.bin")
     options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-    ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOWER)
     return folder / graph.name
 
 

@@ -31,7 +31,7 @@ def artifacts(cache):
 
 def test_fp32_without_parity_is_not_published(refused, cache, model, few_clips):
     few_clips(logits=1e-12)
-    refused(["run", "fp32", "--model", model], 3, "logits is", "the limit is 1e-12")
+    refused(["run", "fp32", "--model", model], 3, "logits is", "the limit is 1.0e-12")
     assert artifacts(cache) == []
 
 

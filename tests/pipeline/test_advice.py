@@ -52,9 +52,7 @@ def test_where_nothing_fits_the_smallest_is_named(artifact, monkeypatch):
 
 
 def test_of_the_smallest_nothing_smaller_is_promised(artifact, monkeypatch):
-    assert (
-        "no shipped recipe of this one is smaller" in advised(artifact("int4_weight_only"), monkeypatch, 1_000).remedy
-    )
+    assert "no shipped recipe of this one is smaller" in advised(artifact("int4_qat"), monkeypatch, 1_000).remedy
 
 
 def test_the_error_is_told_whatever_becomes_of_the_advice(tmp_path):

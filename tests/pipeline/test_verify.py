@@ -111,7 +111,7 @@ def test_the_encoder_is_judged_by_the_range_of_each_channel_but_not_below_1(fp32
     if share < 1:
         assert fp32(Fake(encoder=error))["max_abs_error"]["encoder"] == pytest.approx(error, rel=0.01)
         return
-    with pytest.raises(GateError, match=r"encoder is 2\.75e-04"):
+    with pytest.raises(GateError, match=r"encoder is 2\.75e-04 off .*range, the limit is 2\.5e-04"):
         fp32(Fake(encoder=error))
 
 

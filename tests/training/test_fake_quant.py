@@ -82,7 +82,7 @@ def kernel(precision, x, weight):
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     options = ort.SessionOptions()
-    options.add_session_config_entry("session.x64quantprecision", "1")  # as the runtime does: no product overflows
+    options.add_session_config_entry("session.x64quantprecision", "1")  # so that no product overflows
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return session.run(None, {"x": x})[0]
 
