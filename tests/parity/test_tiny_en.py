@@ -47,7 +47,7 @@ def test_fp32_is_transformers(tiny_artifact, clips, expected, fuse):
 
 
 # SQNR of the logits in dB that a recipe must reach, some way below what the method itself costs (measured on this clip:
-# int8_dynamic 29, int8_attn_fp16 26, int8_smooth 32, int8_weight_only 33, int4_weight_only 16; tiny.en's weights were
+# int8_dynamic 29, int8_attn_fp16 26, int8_smooth 32, int8_weight_only 33, int4_weight_only 19; tiny.en's weights were
 # FP16 to begin with, and the calibration is of four clips only). Pruning has no such bound: it changes the network.
 LEAST_DB = {
     "fp16": 90,
@@ -55,7 +55,7 @@ LEAST_DB = {
     "int8_attn_fp16": 20,
     "int8_smooth": 24,
     "int8_weight_only": 28,
-    "int4_weight_only": 15,
+    "int4_weight_only": 17,
 }
 # Between them these two hold every kernel; the small random models go through all of them.
 ALSO_PLAIN = ("int8_attn_fp16", "int4_weight_only")
