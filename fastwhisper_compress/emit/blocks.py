@@ -1,7 +1,7 @@
 """Whisper's pre-norm residual blocks as ONNX nodes (Radford et al. 2022).
 
 Every operator has two spellings, chosen by the plan for each module: ONNX Runtime's fused one, or standard ones (on a CPU
-layer norms have but the latter). The
+layer norms have only the latter). The
 residual stream and the layer norms stay FP32 in every precision.
 """
 
