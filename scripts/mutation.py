@@ -100,7 +100,7 @@ def _settings(group: Group) -> list[tuple[str, object]]:
         ("source_paths", [PACKAGE]),
         ("only_mutate", [f"{PACKAGE}/{module}" for module in group.modules]),
         ("also_copy", ["recipes", "eval", "scripts", "README.md"]),
-        ("pytest_add_cli_args", ["-p", "no:cacheprovider", "-x"]),
+        ("pytest_add_cli_args", ["-p", "no:cacheprovider", "-x", "-n0"]),
         ("pytest_add_cli_args_test_selection", list(group.tests)),
         ("do_not_mutate_patterns", ["remedy="]),
         ("timeout_multiplier", 3.0),
