@@ -99,3 +99,23 @@ def test_another_error_is_raised_and_leaves_nothing_open(path, monkeypatch):
         lock(path)
     if n_open is not None:
         assert len(os.listdir("/dev/fd")) == n_open  # noqa: PTH208
+
+
+def test_where_folders_cannot_be_opened_nothing_is_locked(tmp_path, monkeypatch):
+    real = os.open
+
+    def windows(path, *args):
+        if os.path.isdir(path):  # noqa: PTH112 - as it is given
+            raise PermissionError(errno.EACCES, "no")
+        return real(path, *args)
+
+    monkeypatch.setattr("fastwhisper_compress.locks.sys.platform", "win32")
+    monkeypatch.setattr(os, "open", windows)
+    with pytest.raises(FileNotFoundError):
+        lock(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    held = [lock(tmp_path), lock(tmp_path / "new", create=True)]
+    assert [one.ours for one in held] == [None, None]
+    assert (tmp_path / "new").exists()
+    for one in held:
+        one.release()

@@ -111,8 +111,24 @@ def test_a_copied_store_is_used(store, said):
 
 def test_a_disk_that_keeps_nothing_is_said_to_be_at_fault(store, monkeypatch):
     monkeypatch.setattr("fastwhisper_compress.pipeline.store.damage", lambda *_, **__: "b is not what was written")
-    with pytest.raises(ResourceError, match="made again in vain"):
+    with pytest.raises(ResourceError, match="made again in vain") as caught:
         made(store)
+    assert caught.value.place == str(store.path("thing", SPEC))
+
+
+def test_a_stage_that_goes_while_it_is_looked_at_is_made_again(store, said, monkeypatch):
+    folder = made(Store(store.root))
+    gone = folder.with_name("gone")
+
+    def late(path, **options):
+        if path == folder and not gone.exists():
+            folder.rename(gone)
+        return lock(path, **options)
+
+    monkeypatch.setattr("fastwhisper_compress.pipeline.store.lock", late)
+    assert made(store, text="again") == folder
+    assert (folder / "sub" / "a").read_text() == "again"
+    assert not said
 
 
 def test_stages_are_listed_by_use(store):

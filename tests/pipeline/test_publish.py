@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from fastwhisper_compress.locks import lock
+from fastwhisper_compress.pipeline import publish
 from fastwhisper_compress.pipeline.publish import discard, draft, left_over, publishing, remove
 
 
@@ -99,3 +103,45 @@ def test_a_draft_goes_unless_it_was_moved_away(final):
     with draft(final) as folder:
         folder.rename(final)
     assert final.exists()
+
+
+def test_a_draft_that_was_taken_for_left_over_before_it_was_locked_is_made_anew(final, monkeypatch):
+    taken = []
+
+    def late(path, **options):
+        if not taken:
+            taken.append(path)
+            shutil.rmtree(path)
+        return lock(path, **options)
+
+    monkeypatch.setattr(publish, "lock", late)
+    with draft(final) as folder:
+        assert folder.is_dir()
+        assert folder not in taken
+        assert not discard(folder)
+
+
+def test_a_draft_that_cannot_be_locked_leaves_nothing(final, monkeypatch):
+    def refuse(_):
+        raise PermissionError("no")
+
+    monkeypatch.setattr(publish, "lock", refuse)
+    with pytest.raises(PermissionError, match="no"), draft(final):
+        pass
+    assert list(final.parent.iterdir()) == []
+
+
+def test_what_a_swap_in_two_steps_sets_aside_is_named_as_left_over(final, monkeypatch):
+    monkeypatch.setattr(publish, "exchange", lambda *_: False)
+    real, seen = Path.rename, []
+
+    def rename(self, target):
+        seen.append([path.name.rpartition("-")[0] for path in left_over(final.parent, "out") if not final.exists()])
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    final.mkdir()
+    with publishing(final) as folder:
+        (folder / "a").write_text("new")
+    assert seen == [[], [".out.draft", ".out.old"]]
+    assert (final / "a").read_text() == "new"

@@ -96,3 +96,8 @@ def test_the_list_of_another_stage_is_said_to_be_that(stage):
     (stage / SEAL).unlink()
     assert damage(stage, every_byte=False) == f"{SEAL} is missing"
     assert damage(stage.parent / "nothing", every_byte=False) is not None
+
+
+def test_a_stage_is_called_as_it_always_was():
+    """Under another name, whatever stores hold would be made again."""
+    assert key({"b": [1, {"c": "ä"}], "a": None}) == "b1463d1e944fb93d076bde7e23d243bc"

@@ -127,6 +127,49 @@ def test_a_full_or_closed_disk_is_a_resource_error(store, number):
     assert kept(store) == []
 
 
+def test_an_error_that_names_no_file_is_placed_at_the_store(store):
+    with pytest.raises(ResourceError) as caught:
+        store.stage("thing", {"x": 1}, fails_with(OSError(errno.EIO, "broken")))
+    assert caught.value.place == str(store.root)
+
+
+def test_a_stage_in_a_store_that_can_only_be_read_is_used(store, monkeypatch):
+    final = store.stage("thing", {"x": 1}, writes("whole"))
+
+    def refuse(*_, **__):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert Store(store.root).stage("thing", {"x": 1}, fails_with(AssertionError("made again"))) == final
+
+
+def test_the_faster_of_two_makers_counts_where_there_are_no_locks(store, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_):
+        raise OSError(errno.ENOTSUP, "no")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+    def slow(folder):
+        Store(store.root).stage("thing", {"x": 1}, writes("faster"))
+        (folder / "a").write_text("slower")
+
+    final = store.stage("thing", {"x": 1}, slow)
+    assert (final / "a").read_text() == "faster"
+    assert kept(store) == [final.name]
+
+
+def test_a_stage_that_cannot_be_moved_into_place_is_a_resource_error(store, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(ResourceError, match="cannot read or write: broken"):
+        store.stage("thing", {"x": 1}, writes("whole"))
+    assert kept(store) == []
+
+
 def test_a_real_limit_of_the_file_size_is_a_resource_error(store):
     import resource
 

@@ -53,6 +53,7 @@ def test_everything_wrong_is_reported_together(write, modules):
     with pytest.raises(RecipeError) as caught:
         check_against(load_recipe(write(HEAD + text)), modules)
     message = caught.value.message
+    assert caught.value.place == "x.yaml"
     assert message.startswith("3 problems\n")
     for start in (
         "x.yaml:4:26: the pattern 'encodr'",
@@ -72,3 +73,48 @@ def test_groups_must_divide_the_ranks_of_the_same_modules(write, modules):
     with pytest.raises(RecipeError, match="ranks are multiples of 48, which groups of 32 do not divide") as caught:
         check_against(load_recipe(write(HEAD + text % "encoder")), modules)
     assert caught.value.place == "x.yaml:4:48"
+
+
+def test_ranks_may_be_multiples_of_a_group(write, modules):
+    text = "- {pass: low_rank, variance: 0.9, multiple_of: 64}\n- {pass: weight_only, bits: 4, group_size: 32}\n"
+    assert len(check_against(load_recipe(write(HEAD + text)), modules)) == 2
+
+
+def test_the_passes_after_dropped_layers_know_the_new_numbers(write, modules):
+    text = "- {pass: prune, granularity: heads, amount: 0.1}\n- {pass: drop_layers, encoder_keep: [2]}\n- {pass: fp16, targets: [%s]}\n"
+    pruned, dropped, halved = check_against(load_recipe(write(HEAD + text % "encoder.layers.0")), modules)
+    assert "encoder.layers.2.self_attn" in pruned
+    assert {path[:16] for path in dropped} == {"encoder.layers.0", "encoder.layers.1"}
+    assert {path[:16] for path in halved} == {"encoder.layers.0"}
+    with pytest.raises(RecipeError, match="matches no module") as caught:
+        check_against(load_recipe(write(HEAD + text % "encoder.layers.2")), modules)
+    assert caught.value.place == "x.yaml:6:26"
+
+
+@pytest.mark.parametrize(
+    ("kept", "place", "message"),
+    [
+        ("encoder_keep: [0, 3]", "x.yaml:5:41", "there is no layer 3 in the encoder, which has 3"),
+        ("decoder_keep: [0, 2]", "x.yaml:5:41", "there is no layer 2 in the decoder, which has 2"),
+        ("decoder_keep: [0, 1]", "x.yaml:5:3", "drop_layers keeps every layer"),
+    ],
+)
+def test_layers_that_cannot_be_kept_or_dropped_are_named_with_their_place(write, modules, kept, place, message):
+    text = f"- {{pass: prune, granularity: heads, amount: 0.1}}\n- {{pass: drop_layers, {kept}}}\n"
+    with pytest.raises(RecipeError) as caught:
+        check_against(load_recipe(write(HEAD + text)), modules)
+    assert (caught.value.place, caught.value.message) == (place, message)
+
+
+@pytest.mark.parametrize("earlier", ["fuse", "fp16"])
+def test_layers_are_dropped_before_anything_is_chosen_for_them(write, modules, earlier):
+    first, drop = f"- {{pass: {earlier}}}\n", "- {pass: drop_layers, decoder_keep: [1]}\n"
+    other = "- {pass: int8_cross_kv}\n"
+    check_against(load_recipe(write(HEAD + drop + first + other)), modules)
+    with pytest.raises(RecipeError) as caught:
+        check_against(load_recipe(write(HEAD + first + other + drop)), modules)
+    assert caught.value.place == "x.yaml:6:3"
+    assert caught.value.message.startswith("drop_layers ")
+    assert f"'{earlier}'" in caught.value.message  # the first that is in the way
+    elsewhere = first.replace("}", ", only_on: cuda}")
+    check_against(load_recipe(write(HEAD + elsewhere + drop)), modules)

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import os
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from fastwhisper_compress.errors import RecipeError
 from fastwhisper_compress.recipe import Fp16, Fuse, Int8Dynamic, Prune, WeightOnly, load_recipe
+from fastwhisper_compress.recipe.yaml12 import MAX_BYTES
 
 MIXED = """\
 version: 1
@@ -161,6 +163,7 @@ def test_recipes_are_found_by_name_and_by_path(repository, monkeypatch, ref):
     monkeypatch.chdir(repository)
     loaded = load_recipe(ref)
     assert loaded.recipe.name == "int8_attn_fp16"
+    assert loaded.path.samefile(repository / "recipes" / "int8_attn_fp16.yaml")
     assert loaded.where(("version",)).startswith(f"recipes{os.sep}int8_attn_fp16.yaml:")
 
 
@@ -184,6 +187,23 @@ def test_a_recipe_that_is_not_there(tmp_path, monkeypatch, ref, message, remedy)
         load_recipe(ref)
     assert caught.value.message == message
     assert remedy in str(caught.value.remedy)
+    assert caught.value.place == ref[:200]  # a name may be as long as a file
+
+
+def test_a_file_as_large_as_allowed_is_read(write):
+    assert load_recipe(write(MIXED + "#" * (MAX_BYTES - len(MIXED)))).recipe.name == "mixed"
+
+
+def test_of_a_large_file_only_the_beginning_is_read(write):
+    name = write("")
+    os.truncate(name, 32 * 1024**2)
+    tracemalloc.start()
+    try:
+        with pytest.raises(RecipeError, match="larger than 16 KiB"):
+            load_recipe(name)
+        assert tracemalloc.get_traced_memory()[1] < 1024**2
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_without_suffix_is_read(write):

@@ -104,6 +104,7 @@ def test_not_a_number_is_read_as_one():
         ("#" * (16 * 1024 + 1), "x.yaml", "the file is larger than 16 KiB"),
         (b"version: 1\nname: caf\xe9\n", "x.yaml:2", "byte 20 is not UTF-8"),
         ("version: 1".encode("utf-16"), "x.yaml:1", "byte 0 is not UTF-8"),
+        (b"\n\xff", "x.yaml:2", "byte 1 is not UTF-8"),
         ("version: 1\nname: \x00\n", "x.yaml", "not valid YAML: unacceptable character #x0000"),
         (b"\x89PNG\r\n\x1a\n\x00\x00", "x.yaml:1", "byte 0 is not UTF-8"),
     ],
