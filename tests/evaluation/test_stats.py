@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -153,6 +154,16 @@ def test_few_speakers_give_a_wide_interval():
     assert two["n_speakers"] == 2
 
 
+def test_interval_by_speaker_leaves_out_one_speaker_at_a_time():
+    # a, b and c lose 3 of 10, 1 of 20 and 2 of 70 words: 6 % together; 3 of 90, 5 of 80, 4 of 30 without one of them.
+    baseline, candidate = pair([2, 0, 1, 1, 2], [4, 70, 6, 20, 0])
+    result = paired_delta(baseline, candidate, ["a", "c", "a", "b", "c"])
+    error = np.sqrt(2 / 3 * ((3 / 90 - 0.06) ** 2 + (5 / 80 - 0.06) ** 2 + (4 / 30 - 0.06) ** 2))
+    reach = 4.302653 * error  # Student's t with two degrees of freedom
+    assert result["ci95_by_speaker_pp"] == pytest.approx([100 * (0.06 - reach), 100 * (0.06 + reach)], rel=1e-6)
+    assert result["n_speakers"] == 3
+
+
 # --------------------------------------------------------------------------------------------------- the point itself
 
 
@@ -166,11 +177,21 @@ def test_delta_is_the_difference_of_the_corpus_rates_in_percentage_points():
     assert (result["unit"], result["n_units"]) == ("utterance", 2)
 
 
+def test_share_no_worse_counts_the_equal_but_not_the_slightly_worse():
+    assert paired_delta(*pair([-1, 0, 0, 1, 2], [10] * 5))["share_no_worse"] == pytest.approx(0.6)
+
+
 def test_the_same_seed_gives_the_same_interval_and_another_seed_a_near_one():
     counts = pair(*lognormal_losses(np.random.default_rng(7), 150))
     first, again, other = (paired_delta(*counts, seed=seed)["ci95_pp"] for seed in (0, 0, 1))
-    assert first == again
+    assert first == again == paired_delta(*counts)["ci95_pp"]
     assert other == pytest.approx(first, abs=0.15)
+
+
+def test_as_many_resamples_are_drawn_as_asked():
+    counts = pair(*lognormal_losses(np.random.default_rng(7), 150))
+    few, many = (paired_delta(*counts, n_resamples=n)["ci95_pp"] for n in (99, 9_999))
+    assert few != many
 
 
 def test_interval_does_not_depend_on_the_size_of_the_batches(monkeypatch: pytest.MonkeyPatch):
@@ -178,6 +199,49 @@ def test_interval_does_not_depend_on_the_size_of_the_batches(monkeypatch: pytest
     whole = paired_delta(*counts, n_resamples=999)["ci95_pp"]
     monkeypatch.setattr("fastwhisper_compress.evaluation.stats._BATCH_ELEMENTS", 150 * 10)
     assert paired_delta(*counts, n_resamples=999)["ci95_pp"] == pytest.approx(whole, abs=0.3)
+
+
+def bca_by_hand(difference, words):
+    """The bias-corrected and accelerated bootstrap of the ratio, from its definition, in percentage points."""
+    from scipy.stats import norm
+
+    ratio = difference.sum() / words.sum()
+    drawn = np.random.default_rng(10).integers(len(words), size=(50_000, len(words)))
+    errors, lengths = difference[drawn].sum(axis=1), words[drawn].sum(axis=1)
+    found = np.where(lengths > 0, errors / np.maximum(lengths, 1), 0)
+    without = (difference.sum() - difference) / (words.sum() - words)
+    skew = without.mean() - without
+    acceleration = (skew**3).sum() / (6 * (skew**2).sum() ** 1.5)
+    bias = norm.ppf(((found < ratio).mean() + (found <= ratio).mean()) / 2)
+    z = bias + norm.ppf([0.025, 0.975])
+    return 100 * np.quantile(found, norm.cdf(bias + z / (1 - acceleration * z)))
+
+
+def student_by_hand(difference, words):
+    from scipy.stats import t
+
+    n, ratio = len(words), difference.sum() / words.sum()
+    without = (difference.sum() - difference) / (words.sum() - words)
+    reach = t.ppf(0.975, n - 1) * np.sqrt((n - 1) / n * ((without - ratio) ** 2).sum())
+    return 100 * np.array([ratio - reach, ratio + reach])
+
+
+@pytest.mark.parametrize(
+    ("difference", "words"),
+    [
+        ([0, 0, 1, 3, 0, 0, 6, 0, 2, 0] * 4, [4, 9, 12, 20, 31, 7, 15, 8, 11, 2] * 4),
+        ([0, 0, -1, -3, 0, 0, -6, 0, -2, 0] * 4, [4, 9, 12, 20, 31, 7, 15, 8, 11, 2] * 4),
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9, 11] * 2, [10, 20, 30, 40, 50, 60, 70, 80, 90, 100] * 2),
+        ([0, 0, 0, 0, 0, 1, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0]),
+    ],
+    ids=["losses", "gains", "errors that grow with the words", "references of one word or none"],
+)
+def test_interval_is_the_envelope_of_both_methods_computed_by_hand(difference, words):
+    found = np.array(paired_delta(*pair(difference, words))["ci95_pp"])
+    difference, words = np.array(difference, float), np.array(words, float)
+    both = np.stack([bca_by_hand(difference, words), student_by_hand(difference, words)])
+    expected = np.array([both[:, 0].min(), both[:, 1].max()])
+    assert found == pytest.approx(expected, abs=0.06 * np.diff(expected)[0])
 
 
 def test_interval_is_never_narrower_than_either_of_its_two_parts():
@@ -207,6 +271,15 @@ def test_identical_transcripts_are_no_difference_seen_and_not_certainty():
     assert "fewer than 2.0 % of speech may be unseen" in result["statement"]
 
 
+def test_equal_counts_of_unknown_transcripts_are_taken_for_identical():
+    counts = [Counts(9, 1, 0, 0)] * 40
+    result = paired_delta(counts, counts, unit="utterance or window")
+    assert result["identical"] is True
+    assert result["statement"].startswith("no difference seen in 40 utterances or windows; ")
+    assert "fewer than 7.2 % of speech" in result["statement"]
+    assert paired_delta(*pair([1, 0], [9, 9]))["identical"] is False
+
+
 def test_equal_counts_of_different_transcripts_are_not_called_identical():
     counts = [Counts(9, 1, 0, 0)] * 40
     result = paired_delta(counts, counts, n_transcripts_differ=3)
@@ -227,12 +300,26 @@ def test_the_same_change_everywhere_has_no_variation_to_measure():
     assert result["wer_delta_pp"] == pytest.approx(10)
 
 
-def test_two_utterances_where_bca_has_no_answer_still_give_the_t_interval():
+def test_two_utterances_give_a_wide_interval():
     result = paired_delta([Counts(10, 0, 0, 0)] * 2, [Counts(10, 0, 0, 0), Counts(8, 2, 0, 0)])
     low, high = result["ci95_pp"]
     assert low < 0
     assert high > 10
     assert np.isfinite([low, high]).all()
+
+
+def test_all_words_in_one_utterance_give_a_point_without_an_interval():
+    result = paired_delta([Counts(10), Counts(0)], [Counts(9, 1), Counts(0, 0, 0, 2)])
+    assert result["wer_delta_pp"] == pytest.approx(30)
+    assert result["ci95_pp"] is None
+
+
+@pytest.mark.filterwarnings("ignore:Degrees of freedom:RuntimeWarning")
+def test_the_t_interval_is_left_where_bca_has_no_answer():
+    difference, words = np.array([0, 0, 0, 1, 2, 5, 17]), np.array([3, 5, 7, 11, 13, 17, 19])
+    with np.errstate(invalid="ignore"):
+        found = paired_delta(*pair(difference, words), n_resamples=1)["ci95_pp"]  # one falls on one side
+    assert found == pytest.approx(list(student_by_hand(difference, words)))
 
 
 def test_an_empty_reference_counts_its_insertions_and_breaks_nothing():
@@ -258,6 +345,7 @@ def test_lists_of_different_length_are_a_bug_of_the_caller():
 class Case:
     difference: Callable[[int], int]
     verdict: str
+    words: int = 15
 
 
 @pytest.mark.parametrize(
@@ -266,12 +354,14 @@ class Case:
         Case(lambda i: i % 3, ": worse"),
         Case(lambda i: -(i % 3), ": better"),
         Case(lambda i: (-1) ** i * (i % 5), "are both compatible with these data"),
+        Case(lambda i: i % 3, ": worse", words=150),
+        Case(lambda i: (-1) ** i * (i % 5), "are both compatible with these data", words=1500),
     ],
-    ids=["worse", "better", "open"],
+    ids=["worse", "better", "open", "worse by less than a point", "open by less than a point"],
 )
 def test_verdict_in_the_statement(case):
     difference = [case.difference(i) for i in range(120)]
-    statement = paired_delta(*pair(difference, [15] * 120), metric="cer")["statement"]
+    statement = paired_delta(*pair(difference, [case.words] * 120), metric="cer")["statement"]
     assert statement.startswith("CER ")
     assert "95 % interval" in statement
     assert statement.endswith(case.verdict)
@@ -285,3 +375,24 @@ def test_verdict_heeds_the_wider_interval_by_speaker():
     assert result["ci95_pp"][0] > 0 > result["ci95_by_speaker_pp"][0]
     assert result["statement"].endswith("are both compatible with these data")
     assert "over 4 speakers" in result["statement"]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_interval_that_touches_zero_proves_nothing(sign):
+    # Enough resamples lose as often as they win for BCa to end in 0; the t interval is just off it.
+    difference = [sign] * 12 + [-sign] * 4 + [0] * 4
+    result = paired_delta(*pair(difference, [10] * 20))
+    assert 0 in result["ci95_pp"]
+    assert min(sign * student_by_hand(np.array(difference), np.array([10] * 20))) > 0
+    assert result["statement"].endswith("are both compatible with these data")
+
+
+@pytest.mark.parametrize("names", [None, [f"s{i // 30}" for i in range(120)]], ids=["no speakers", "speakers"])
+def test_the_statement_repeats_the_figures(names):
+    difference = [5] * 30 + [-1, 0, 0] * 30
+    result = paired_delta(*pair(difference, [15] * 120), names)
+    assert result["statement"].startswith("WER ")
+    expected = [result["wer_delta_pp"], 120, 95, *result["ci95_pp"]]
+    expected += [*result["ci95_by_speaker_pp"], 4, result["ci95_by_speaker_pp"][1]] if names else []
+    figures = [float(one) for one in re.findall(r"[+-]?\d+(?:\.\d+)?", result["statement"])]
+    assert figures == pytest.approx(expected, abs=0.0051)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 
@@ -79,7 +80,7 @@ def test_a_corpus_without_reference_words_has_no_rate():
 
 
 def test_alignment_shows_normalised_words_in_order():
-    assert alignment("The cat sat down, Mr. Smith", "the bat sat mister smith again") == [
+    assert alignment("The cat sat down, mister Smith", "the bat sat Mr. Smith again") == [
         ("equal", ["the"], ["the"]),
         ("substitute", ["cat"], ["bat"]),
         ("equal", ["sat"], ["sat"]),
@@ -113,7 +114,15 @@ PROSE = (
         ("he went to the old house by the sea " * 4, "he went", "en", True),
         (PROSE, PROSE, "en", False),
         ("", "", "en", False),
+        ("no no no no no no no", "no", "en", False),
+        ("well no no no no no no no", "well no", "en", False),
+        ("well no no no no no no no no", "well no", "en", True),
+        ("no no no no um no no no no", "no", "en", True),
+        ("no no no no no no no no", "no no no no um no no no no", "en", False),
         ("谢谢" * 6, "谢谢大家", "zh", True),
+        ("好" * 7, "好", "zh", False),
+        ("好" * 8, "好", "zh", True),
+        ("好" * 8, "好" * 8, "zh", False),
         ("今天天气很好我们一起去公园散步吧", "今天天气很好", "zh", False),
     ],
 )
@@ -121,9 +130,23 @@ def test_repetition_loops(text, reference, language, expected):
     assert has_repetition_loop(text, reference, language) is expected
 
 
+def test_a_text_is_english_unless_it_is_said_to_be_another():
+    text = "no no no no um no no no no"  # only in English is "um" no word
+    assert has_repetition_loop(text, "no") is True
+    assert has_repetition_loop(text, "no", "de") is False
+
+
 def test_a_loop_of_long_units_is_seen_by_compression():
     unit = PROSE[:190]
     assert has_repetition_loop(f"{unit} {unit} {unit} {unit}"[:700], PROSE, "en")
+
+
+@pytest.mark.parametrize(("length", "looped"), [(32, True), (33, False)])
+def test_units_of_a_loop_are_as_long_as_is_said(length, looped):
+    rng = random.Random(1)
+    text = [f"{rng.getrandbits(128):x}" for _ in range(500)]  # nearly incompressible, so the loop itself must be seen
+    assert has_repetition_loop(" ".join(text + 3 * text[-length:]), "", "de") is looped
+    assert has_repetition_loop(" ".join(text), "", "de") is False
 
 
 def test_scoring_imports_neither_torch_nor_the_whisper_package():
@@ -137,13 +160,67 @@ def test_scoring_imports_neither_torch_nor_the_whisper_package():
     assert done.stdout.strip() == "[]"
 
 
-def test_another_package_named_whisper_is_recognised(tmp_path, monkeypatch):
-    (tmp_path / "whisper").mkdir()
-    (tmp_path / "whisper" / "__init__.py").touch()
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "whisper", raising=False)
-    monkeypatch.delitem(sys.modules, wer._NORMALIZERS, raising=False)
-    wer._normalizer.cache_clear()
-    with pytest.raises(BackendError, match="pip install openai-whisper") as caught:
+@pytest.fixture
+def unloaded():
+    """The normalisers as before their first use; those that were loaded are put back."""
+
+    def drop():
+        wer._normalizer.cache_clear()
+        return {name: sys.modules.pop(name) for name in [*sys.modules] if name.startswith(wer._NORMALIZERS)}
+
+    before = drop()
+    yield
+    drop()
+    sys.modules.update(before)
+
+
+@pytest.fixture
+def only(monkeypatch, unloaded):
+    """A function: import the package named whisper from these folders alone."""
+
+    def only(*folders):
+        monkeypatch.setattr(sys, "path", [str(folder) for folder in folders])
+        monkeypatch.delitem(sys.modules, "whisper", raising=False)
+
+    return only
+
+
+def write(path, text=""):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.usefixtures("unloaded")
+def test_the_normalisers_are_loaded_at_first_use():
+    assert normalise("Twenty-two colours", "en") == "22 colors"
+    assert normalise("Zwei Straßen!", "de") == "zwei straßen"
+
+
+def test_the_normalisers_may_lie_in_any_folder_of_the_package(tmp_path, only):
+    fake = "class EnglishTextNormalizer:\n    def __call__(self, text):\n        return f'{text} of {__name__}'\n"
+    (tmp_path / "first" / "whisper").mkdir(parents=True)
+    write(tmp_path / "second" / "whisper" / "normalizers" / "__init__.py", fake)
+    only(tmp_path / "first", tmp_path / "second")
+    assert normalise("text", "en") == f"text of {wer._NORMALIZERS}"
+
+
+def test_normalisers_that_fail_to_load_fail_again(tmp_path, only):
+    write(tmp_path / "whisper" / "__init__.py")
+    write(tmp_path / "whisper" / "normalizers" / "__init__.py", "raise RuntimeError('broken')")
+    only(tmp_path)
+    for _ in range(2):  # not half loaded
+        with pytest.raises(RuntimeError, match="broken"):
+            normalise("text", "en")
+
+
+@pytest.mark.parametrize(
+    ("file", "place"), [("whisper/__init__.py", "whisper"), ("whisper.py", None), ("other.py", None)]
+)
+def test_another_package_named_whisper_is_recognised(tmp_path, only, file, place):
+    write(tmp_path / file)
+    only(tmp_path)
+    with pytest.raises(BackendError, match="Whisper text normalisers are missing") as caught:
         normalise("text", "en")
     assert caught.value.exit_code == 4
+    assert caught.value.place == (str(tmp_path / place) if place else "openai-whisper")
+    assert "pip install openai-whisper" in caught.value.remedy
