@@ -19,6 +19,7 @@ from fastwhisper_compress.memory.working_set import Workload
 from fastwhisper_compress.pipeline.reference import reference_log_mel
 from fastwhisper_compress.recipe.learning import Training
 from fastwhisper_compress.resources import usable_cpus
+from fastwhisper_compress.runtime.memory import return_large_blocks
 
 if TYPE_CHECKING:
     from fastwhisper_compress.training.lessons import Lesson
@@ -111,6 +112,7 @@ def train_together(job: Job, processes: int, progress: Progress) -> None:
 def _train(job: Job, processes: int, progress: Progress) -> None:
     from fastwhisper_compress.training.trainer import Trainer
 
+    return_large_blocks()  # activations of a step are many and of many sizes: the holes between them would be a fifth
     dims = job.student.dims
 
     def features(samples: Any) -> Any:

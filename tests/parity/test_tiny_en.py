@@ -64,7 +64,7 @@ ALSO_PLAIN = ("int8_attn_fp16", "int4_weight_only")
 def test_every_shipped_recipe_is_held_to_a_bound():
     presets = {"edge_tiny", "service_small", "bulk_large"}  # other recipes, with a model and a device
     learnt = {"elastic_1s", "int4_qat"}  # what the weights become is for an evaluation to measure
-    shapes = {"low_rank_encoder", "prune_heads_ffn_20", "prune_l1_20"}
+    shapes = {"distil_half_decoder", "low_rank_encoder", "prune_heads_ffn_20", "prune_l1_20"}
     assert {*LEAST_DB, *learnt, *shapes, "fp32", "int8_elastic", *presets} == {*list_recipes()}
 
 

@@ -171,14 +171,14 @@ def test_recipes_are_found_by_name_and_by_path(repository, monkeypatch, ref):
     ("ref", "message", "remedy"),
     [
         ("int8_atn_fp16", "no shipped recipe is called 'int8_atn_fp16'", "did you mean 'int8_attn_fp16'?"),
-        ("qqq", "no shipped recipe is called 'qqq'", "known are bulk_large, edge_tiny, elastic_1s, fp16"),
+        ("qqq", "no shipped recipe is called 'qqq'", "known are bulk_large, distil_half_decoder, edge_tiny, elastic_1s"),
         ("recipes/int8_dynamic.yaml", "there is no such recipe file", "called by its name alone: int8_dynamic"),
         ("nowhere/mine.yaml", "there is no such recipe file", "check the path"),
         (".", "this is not a file", "name a recipe file"),
         ("x" * 5000, "the recipe cannot be read: File name too long", "check the path"),
         ("x.yaml\0", "no shipped recipe is called 'x.yaml\\x00'", "known are"),
         ("x\0.yaml", "there is no such recipe file", "check the path"),
-        ("", "no shipped recipe is called ''", "known are bulk_large, edge_tiny, elastic_1s, fp16"),
+        ("", "no shipped recipe is called ''", "known are bulk_large, distil_half_decoder, edge_tiny, elastic_1s"),
     ],
 )
 def test_a_recipe_that_is_not_there(tmp_path, monkeypatch, ref, message, remedy):

@@ -26,7 +26,8 @@ PRESETS = {
 
 def test_the_shipped_recipes():
     eights = ["int8_attn_fp16", "int8_dynamic", "int8_elastic", "int8_smooth", "int8_weight_only"]
-    shapes, learnt = ["low_rank_encoder", "prune_heads_ffn_20", "prune_l1_20"], ["elastic_1s", "int4_qat"]
+    shapes = ["distil_half_decoder", "low_rank_encoder", "prune_heads_ffn_20", "prune_l1_20"]
+    learnt = ["elastic_1s", "int4_qat"]
     assert set(list_recipes()) == {"fp16", "fp32", "int4_weight_only", *eights, *shapes, *learnt, *PRESETS}
 
 
