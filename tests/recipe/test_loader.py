@@ -171,7 +171,11 @@ def test_recipes_are_found_by_name_and_by_path(repository, monkeypatch, ref):
     ("ref", "message", "remedy"),
     [
         ("int8_atn_fp16", "no shipped recipe is called 'int8_atn_fp16'", "did you mean 'int8_attn_fp16'?"),
-        ("qqq", "no shipped recipe is called 'qqq'", "known are bulk_large, distil_half_decoder, edge_tiny, elastic_1s"),
+        (
+            "qqq",
+            "no shipped recipe is called 'qqq'",
+            "known are bulk_large, distil_half_decoder, edge_tiny, elastic_1s",
+        ),
         ("recipes/int8_dynamic.yaml", "there is no such recipe file", "called by its name alone: int8_dynamic"),
         ("nowhere/mine.yaml", "there is no such recipe file", "check the path"),
         (".", "this is not a file", "name a recipe file"),
