@@ -93,6 +93,7 @@ def test_alignment_shows_normalised_words_in_order():
         ("insert", [], ["们"]),
         ("equal", ["好"], ["好"]),
     ]
+    assert alignment("colour", "color") == alignment("color", "colour") == [("equal", ["color"], ["color"])]
     assert alignment("", "") == []
 
 
