@@ -50,6 +50,11 @@ class Dims:
         return self.d_model // (self.encoder_heads if path.startswith("encoder.") else self.decoder_heads)
 
     @property
+    def depths(self) -> dict[str, int]:
+        """How many layers ``encoder`` and ``decoder`` have."""
+        return {"encoder": self.encoder_layers, "decoder": self.decoder_layers}
+
+    @property
     def multilingual(self) -> bool:
         """Whether the vocabulary holds language and task tokens."""
         return self.n_vocab >= MULTILINGUAL_VOCAB

@@ -16,7 +16,7 @@ from fastwhisper_compress.memory.runtime import CPU, PLAIN, Running
 from fastwhisper_compress.memory.weights import weigh
 from fastwhisper_compress.memory.working_set import Workload
 from fastwhisper_compress.recipe.catalog import list_recipes
-from fastwhisper_compress.recipe.loader import LoadedRecipe, load_recipe
+from fastwhisper_compress.recipe.loader import load_recipe
 
 MOST_CLIPS = 1024  # a batch beyond this is asked of nobody
 
@@ -82,8 +82,7 @@ def most_that(fits: Callable[[int], bool], most: int) -> int:
 def shipped_options(dims: Dims, work: Workload, device: Device, running: Running = PLAIN) -> list[Option]:
     """Try every shipped recipe on a model and a device, smallest first; those that cannot run there come last."""
     found = []
-    for name, loaded in _shipped(device.kind):
-        layout = lay_out(loaded, dims)
+    for name, layout in _shipped(device.kind, dims):
         need = estimate(layout, work, running)
         impossible = why_not(layout)
         batch = 0 if impossible else largest_batch(layout, work, device, running)
@@ -94,19 +93,27 @@ def shipped_options(dims: Dims, work: Workload, device: Device, running: Running
 def recipes_for(dims: Dims, work: Workload, provider: Kind) -> dict[str, int]:
     """Return every shipped recipe that a provider can run, and what it needs in bytes."""
     found = {}
-    for name, loaded in _shipped(provider):
-        layout = lay_out(loaded, dims)
+    for name, layout in _shipped(provider, dims):
         if why_not(layout) is None:
             found[name] = estimate(layout, work).peak
     return found
 
 
-def _shipped(provider: Kind) -> Iterator[tuple[str, LoadedRecipe]]:
-    """Yield the shipped recipes for a provider, without the presets: those are others, with a model and a device."""
+def _shipped(provider: Kind, dims: Dims) -> Iterator[tuple[str, Layout]]:
+    """Yield the shipped recipes for a provider, as they lay out a model.
+
+    Left out are presets, which are others with a model and a device, and what means nothing for the model: a decoder of one
+    layer cannot be halved.
+    """
     for name in list_recipes():
         loaded = load_recipe(name, (f"provider={provider}",))
-        if loaded.recipe.device is None:
-            yield name, loaded
+        if loaded.recipe.device is not None:
+            continue
+        try:
+            layout = lay_out(loaded, dims)
+        except RecipeError:
+            continue
+        yield name, layout
 
 
 def why_not(layout: Layout) -> str | None:

@@ -110,7 +110,7 @@ def _laid_out(
         elif isinstance(pass_, Int8CrossKv):
             cross_int8.update(paths)
         elif isinstance(pass_, DropLayers):
-            kept = pass_.kept
+            kept = pass_.kept(dims.depths)
             dims = replace(dims, **{f"{side}_layers": len(layers) for side, layers in kept.items()})
             shapes = {new: shape for name, shape in shapes.items() if (new := renumbered(name, kept))}
         elif isinstance(pass_, Prune):

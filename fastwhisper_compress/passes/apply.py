@@ -89,9 +89,10 @@ def apply(
             scores = _heard(importance, pass_) if pass_.calibrated else None
             checkpoint, note = prune(checkpoint, pass_, paths, scores)
         elif isinstance(pass_, DropLayers):
-            checkpoint, note = drop_layers(checkpoint, pass_)
-            statistics = statistics and statistics.renumbered(pass_.kept)
-            importance = importance and importance.renumbered(pass_.kept)
+            kept = pass_.kept(checkpoint.dims.depths)
+            checkpoint, note = drop_layers(checkpoint, kept)
+            statistics = statistics and statistics.renumbered(kept)
+            importance = importance and importance.renumbered(kept)
         elif isinstance(pass_, LowRank):
             checkpoint, note = low_rank(checkpoint, pass_, paths, _heard(statistics, pass_))
         elif isinstance(pass_, Smooth):

@@ -94,6 +94,10 @@ class BasePass(StrictModel):
         """Whether the pass can act on this module at all."""
         return module.kind in self.kinds
 
+    def acts_on(self, modules: Sequence[ModuleLike]) -> list[ModuleLike]:
+        """Return those of a model's modules that the pass can act on."""
+        return [module for module in modules if self.takes(module)]
+
     def runs_on(self, provider: str) -> bool:
         """Whether the pass has a part in an artifact for this provider."""
         return self.only_on in (None, provider)

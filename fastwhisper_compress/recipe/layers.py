@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastwhisper_compress.recipe.base import ModuleLike
 
 Kept = Mapping[str, Sequence[int]]
 
@@ -18,6 +22,18 @@ def layer_of(path: str) -> tuple[str, int] | None:
     """Return the side and number of the layer that a module or tensor is in, None for what is in no layer."""
     found = _LAYER.match(path)
     return None if found is None else (found[1], int(found[2]))
+
+
+def depths(modules: Sequence[ModuleLike]) -> dict[str, int]:
+    """Count the layers of each side."""
+    found = {layer for one in modules if (layer := layer_of(one.path))}
+    return {side: sum(layer[0] == side for layer in found) for side in ("encoder", "decoder")}
+
+
+def spread(count: int) -> tuple[int, ...]:
+    """Return half of so many layers, the first and the last among them, and the others as far from each other as can be."""
+    left = max(1, count // 2)
+    return tuple(round(one * (count - 1) / max(1, left - 1)) for one in range(left))
 
 
 def renumbered(path: str, kept: Kept) -> str | None:

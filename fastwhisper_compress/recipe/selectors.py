@@ -62,7 +62,7 @@ def resolve(
 ) -> tuple[tuple[str, ...], tuple[RecipeError, ...]]:
     """Like :func:`select`, but reports every problem instead of raising the first."""
     if not isinstance(pass_, TargetedPass):
-        return tuple(module.path for module in modules if pass_.takes(module)), ()
+        return tuple(module.path for module in pass_.acts_on(modules)), ()
     problems = []
     usable: dict[str, list[Callable[[str], bool]]] = {"targets": [], "ignore": []}
     for field, patterns in (("targets", pass_.targets), ("ignore", pass_.ignore)):

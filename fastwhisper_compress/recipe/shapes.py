@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from fastwhisper_compress.recipe.base import BasePass, Misfit, ModuleLike, TargetedPass
-from fastwhisper_compress.recipe.layers import layer_of, renumbered
+from fastwhisper_compress.recipe.layers import depths, renumbered, spread
 
 
 class Prune(TargetedPass):
@@ -107,35 +107,51 @@ class DropLayers(BasePass):
     decoder_keep: Layers | None = Field(
         default=None, description="Numbers of the decoder layers to keep, from 0 and ascending; without it, all."
     )
+    halve: Literal["encoder", "decoder"] | None = Field(
+        default=None,
+        description="Keep half of this side's layers, as far apart as can be, the first and the last among them; instead "
+        "of naming numbers, which differ from model to model.",
+    )
 
-    @property
-    def kept(self) -> dict[str, tuple[int, ...]]:
-        """The layers to keep of ``encoder`` and ``decoder``, where not all are."""
+    def kept(self, depths: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+        """Return the layers to keep of ``encoder`` and ``decoder``, where not all are, by how many there are of each."""
         found = {"encoder": self.encoder_keep, "decoder": self.decoder_keep}
-        return {side: tuple(numbers) for side, numbers in found.items() if numbers is not None}
+        kept = {side: tuple(numbers) for side, numbers in found.items() if numbers is not None}
+        if self.halve is not None:
+            kept[self.halve] = spread(depths[self.halve])
+        return kept
 
-    def takes(self, module: ModuleLike) -> bool:
+    def acts_on(self, modules: Sequence[ModuleLike]) -> list[ModuleLike]:
         """It acts on what it drops."""
-        return renumbered(module.path, self.kept) is None
+        kept = self.kept(depths(modules))
+        return [one for one in modules if self.takes(one) and renumbered(one.path, kept) is None]
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.halve is not None and getattr(self, f"{self.halve}_keep") is not None:
+            raise ValueError(f"halve says which layers of the {self.halve} are kept, and so does {self.halve}_keep")
+        return self
 
     def misfits(self, modules: Sequence[ModuleLike]) -> list[Misfit]:
         """Return the layers that the model does not have, or that nothing would be dropped."""
         found = []
-        for side, numbers in self.kept.items():
-            count = len({layer for one in modules if (layer := layer_of(one.path)) and layer[0] == side})
+        there = depths(modules)
+        for side, numbers in self.kept(there).items():
+            count = there[side]
             for entry, number in enumerate(numbers):
                 if number >= count:
                     message = f"there is no layer {number} in the {side}, which has {count}"
                     remedy = f"give numbers from 0 to {count - 1}"
                     found.append(Misfit((f"{side}_keep", entry), message, remedy))
-        if not found and not any(map(self.takes, modules)):
+        if not found and not self.acts_on(modules):
             remedy = "leave some layers out of encoder_keep or decoder_keep, or remove the pass"
             found.append(Misfit((), "drop_layers keeps every layer", remedy))
         return found
 
     def leaves(self, modules: Sequence[ModuleLike]) -> Sequence[ModuleLike]:
         """Return the modules that are left, under their new numbers."""
-        paths = [(renumbered(one.path, self.kept), one.kind) for one in modules]
+        kept = self.kept(depths(modules))
+        paths = [(renumbered(one.path, kept), one.kind) for one in modules]
         return [_Left(path, kind) for path, kind in paths if path is not None]
 
 

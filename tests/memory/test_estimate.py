@@ -49,7 +49,9 @@ def uncalibrated(passes: list[BasePass]) -> list[BasePass]:
 @pytest.mark.parametrize("recipe", list_recipes())
 def test_weights_are_those_of_the_artifact_to_the_byte(recipe, fuse, tmp_path):
     loaded = load_recipe(recipe, ("provider=cpu",))
-    checkpoint = small_checkpoint(d_model=256, encoder_heads=4, decoder_heads=4, encoder_ffn=384, decoder_ffn=384)
+    checkpoint = small_checkpoint(
+        d_model=256, decoder_layers=2, encoder_heads=4, decoder_heads=4, encoder_ffn=384, decoder_ffn=384
+    )
     passes = uncalibrated(loaded.recipe.active)
     pairs = zip(loaded.recipe.active, check_against(loaded, modules(checkpoint.dims)), strict=True)
     selections = [paths for one, paths in pairs if one.pass_ not in NEED_SPEECH]

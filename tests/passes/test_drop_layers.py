@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -51,11 +52,11 @@ def write(tmp_path):
 
 
 def dropped(checkpoint=CHECKPOINT, **kept) -> Checkpoint:
-    return drop_layers(checkpoint, DropLayers(**kept))[0]
+    return drop_layers(checkpoint, DropLayers(**kept).kept(checkpoint.dims.depths))[0]
 
 
 def test_it_is_a_whisper_of_fewer_layers_and_computes_as_one(tmp_path):
-    smaller, note = drop_layers(CHECKPOINT, DropLayers(encoder_keep=[2], decoder_keep=[0, 3]))
+    smaller, note = drop_layers(CHECKPOINT, {"encoder": (2,), "decoder": (0, 3)})
     assert note == "1 of 3 encoder layers kept (2); 2 of 4 decoder layers kept (0, 3)"
     assert (smaller.dims.encoder_layers, smaller.dims.decoder_layers) == (1, 2)
     assert {name: tensor.shape for name, tensor in smaller.tensors.items()} == tensor_shapes(smaller.dims)
@@ -89,8 +90,28 @@ def test_later_passes_know_the_layers_by_their_new_numbers(write):
 
 
 @pytest.mark.parametrize(
+    ("depth", "kept"), [(2, (0,)), (3, (0,)), (4, (0, 3)), (5, (0, 4)), (6, (0, 2, 5)), (8, (0, 2, 5, 7)), (32, None)]
+)
+def test_half_of_the_layers_lie_as_far_apart_as_can_be(depth, kept):
+    found = DropLayers(halve="decoder").kept({"encoder": 6, "decoder": depth})["decoder"]
+    assert kept in (None, found)
+    assert len(found) == depth // 2
+    assert found[0] == 0
+    assert found[-1] == (depth - 1 if depth > 3 else 0)
+    assert {2, 3} >= {other - one for one, other in pairwise(found)} or depth < 6
+
+
+def test_half_is_what_its_layers_are_when_named():
+    halved, named = (dropped(**how) for how in ({"halve": "decoder"}, {"decoder_keep": [0, 3]}))
+    assert halved.dims == named.dims
+    assert all(halved.tensors[name] is tensor for name, tensor in named.tensors.items())
+
+
+@pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ("decoder_keep: [0, 3]", "decoder_keep: [0, 3], halve: decoder", "and so does decoder_keep"),
+        ("decoder_keep: [0, 3]", "halve: text", "'halve' must be"),
         ("[0, 3]", "[0, 4]", r"x.yaml:4:43: there is no layer 4 in the decoder, which has 4"),
         ("[0, 3]", "[3, 0]", r"'decoder_keep' must be ascending"),
         ("[0, 3]", "[0, 0]", r"'decoder_keep' must be ascending"),
