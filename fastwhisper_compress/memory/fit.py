@@ -17,6 +17,7 @@ from fastwhisper_compress.memory.weights import weigh
 from fastwhisper_compress.memory.working_set import Workload
 from fastwhisper_compress.recipe.catalog import list_recipes
 from fastwhisper_compress.recipe.loader import load_recipe
+from fastwhisper_compress.recipe.schema import Recipe
 
 MOST_CLIPS = 1024  # a batch beyond this is asked of nobody
 
@@ -31,6 +32,7 @@ class Option:
         peak: Bytes that it needs at the workload's batch.
         largest_batch: Most clips at once that fit, 0 where not one does.
         impossible: Why it cannot run on the device at all; None where it can.
+        changes_network: Whether it changes weights or cuts parts out before it stores them in fewer bits.
     """
 
     recipe: str
@@ -38,6 +40,7 @@ class Option:
     peak: int
     largest_batch: int
     impossible: str | None
+    changes_network: bool
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -82,25 +85,26 @@ def most_that(fits: Callable[[int], bool], most: int) -> int:
 def shipped_options(dims: Dims, work: Workload, device: Device, running: Running = PLAIN) -> list[Option]:
     """Try every shipped recipe on a model and a device, smallest first; those that cannot run there come last."""
     found = []
-    for name, layout in _shipped(device.kind, dims):
+    for name, recipe, layout in _shipped(device.kind, dims):
         need = estimate(layout, work, running)
         impossible = why_not(layout)
         batch = 0 if impossible else largest_batch(layout, work, device, running)
-        found.append(Option(name, need.disk, needed_bytes(need, device), batch, impossible))
+        changes = any(one.stage == "weights" for one in recipe.active)
+        found.append(Option(name, need.disk, needed_bytes(need, device), batch, impossible, changes))
     return sorted(found, key=lambda one: (one.impossible is not None, one.peak, one.disk))
 
 
 def recipes_for(dims: Dims, work: Workload, provider: Kind) -> dict[str, int]:
     """Return every shipped recipe that a provider can run, and what it needs in bytes."""
     found = {}
-    for name, layout in _shipped(provider, dims):
+    for name, _, layout in _shipped(provider, dims):
         if why_not(layout) is None:
             found[name] = estimate(layout, work).peak
     return found
 
 
-def _shipped(provider: Kind, dims: Dims) -> Iterator[tuple[str, Layout]]:
-    """Yield the shipped recipes for a provider, as they lay out a model.
+def _shipped(provider: Kind, dims: Dims) -> Iterator[tuple[str, Recipe, Layout]]:
+    """Yield the shipped recipes for a provider, and how they lay out a model.
 
     Left out are presets, which are others with a model and a device, and what means nothing for the model: a decoder of one
     layer cannot be halved.
@@ -113,7 +117,7 @@ def _shipped(provider: Kind, dims: Dims) -> Iterator[tuple[str, Layout]]:
             layout = lay_out(loaded, dims)
         except RecipeError:
             continue
-        yield name, layout
+        yield name, loaded.recipe, layout
 
 
 def why_not(layout: Layout) -> str | None:

@@ -246,10 +246,10 @@ def _answer(recipe: str, work: Workload, largest: int, options: Sequence[Option]
     most = f"{MOST_CLIPS} and more" if largest >= MOST_CLIPS else str(largest)
     if needed <= budget:
         return f"fits: {recipe} {has}; the largest batch is {most}"
-    # The least compressed that fits as asked; failing that, whatever fits most clips.
+    # The least compressed that fits as asked, those first that keep the network; failing that, whatever fits most clips.
     whole = [one for one in options if one.largest_batch >= work.batch]
     if whole:
-        best = max(whole, key=lambda one: one.peak)
+        best = max(whole, key=lambda one: (not one.changes_network, one.peak))
         return f"does not fit: {recipe} {has}; fits with {best.recipe} at batch {work.batch} ({_gb(best.peak)})"
     if largest:
         return f"does not fit: {recipe} {has}; fits at batch {largest}"
