@@ -112,7 +112,7 @@ def _graphs(manifest: Manifest, threads: int | None, backend: str, offload: Offl
     encoder: Encoder = open_encoder()
     if lean:  # it was opened only to find out now whether it can be
         encoder = PhasedEncoder(open_encoder, encoder.outputs)
-        release_free_memory()
+    release_free_memory()  # what unpacking the encoder's weights took, before the decoder's are
     session = open_decoder()
     decoder = PhasedDecoder(open_decoder, manifest.decoding) if lean else Decoder(session, manifest.decoding)
     return Models(log_mel, encoder, decoder, *ports(session))
