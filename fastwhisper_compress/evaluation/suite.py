@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Suite", "Utterance", "list_suites", "load_suite"]
 
 # key -> (required, type)
+_MOST_BYTES = 16_384  # of a suite file, as of a recipe
 _COMMON: dict[str, tuple[bool, type]] = {
     "version": (True, int),
     "name": (True, str),
@@ -179,7 +180,15 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        content = YAML(typ="rt", pure=True).load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise SuiteError(
+                f"has more than {_MOST_BYTES:,} bytes: no suite file needs as many",
+                place=str(path),
+                remedy="put the clips into a manifest (.jsonl), and name that",
+            )
+        content = YAML(typ="rt", pure=True).load(data.decode("utf-8"))
     except FileNotFoundError as error:
         raise SuiteError("no such suite file", place=str(path), remedy="check the path given to --suite") from error
     except MarkedYAMLError as error:

@@ -175,6 +175,8 @@ def test_a_suite_file_names_language_licence_and_origin(yaml_suite):
         ("manifest: data", "repo: data", 8, "unknown key 'repo'"),
         (YAML, "- a\n- b\n", None, "not a mapping"),
         (YAML, "", None, "not a mapping"),
+        (YAML, f"{YAML}# {'x' * 16_384}", None, "more than 16,384 bytes"),
+        (YAML, "[" * 16_000, None, "cannot be read"),
     ],
 )
 def test_a_bad_suite_file_is_named_with_its_line(yaml_suite, old, new, line, message):
