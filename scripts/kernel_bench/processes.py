@@ -152,7 +152,8 @@ def compare_settings(
             try:
                 reports[setting.name].append(start("speech", spec, setting, asked))
             except BackendError as error:
-                failures[setting.name] = str(error).strip().splitlines()[-1]
+                told = [line for line in str(error).splitlines() if line and not line[0].isspace()]
+                failures[setting.name] = told[-1]  # what is indented is a traceback or a remedy
     base = reports[settings[0].name]
     sizes = {packed: sum(p.stat().st_size for p in folder.rglob("*.*")) for packed, folder in folders.items()}
     return [
