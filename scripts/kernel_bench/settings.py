@@ -89,7 +89,7 @@ def install(setting: Setting, threads: int) -> None:
     from fastwhisper_compress.runtime import resident, session
 
     if setting.prepacked:  # whose places of weights in their file are not those that are allowed of a stranger's graph
-        mock.patch.object(resident, "check_graph", lambda _: None).start()
+        mock.patch.object(resident, "check_graph", return_value=None).start()
     if setting.arena != "shared" or setting.arena_sizes:
         mock.patch.object(session, "_share_arena", cache(partial(_arena, setting))).start()
     if setting.one_pool:
