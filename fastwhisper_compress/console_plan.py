@@ -66,6 +66,10 @@ def _console() -> Console:
     return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else _WIDE)
 
 
+def _megabytes(n_bytes: int | None, digits: int) -> str:
+    return "" if n_bytes is None else f"{n_bytes / 1e6:,.{digits}f} MB"
+
+
 def _rate(rate: float | None, unit: float) -> str:
     return "" if rate is None else f"{rate / unit:,.{0 if rate >= 10 * unit else 2}f}"
 
@@ -174,7 +178,5 @@ def _options(plan: MemoryPlan) -> Table:
         most = f"{one.largest_batch:,}" + ("+" if one.largest_batch == MOST_CLIPS else "")
         batch = "" if one.impossible else most
         style = "bright_black" if words else ""
-        table.add_row(
-            foreign(one.recipe), f"{one.disk / 1e6:,.1f} MB", f"{one.peak / 1e6:,.0f} MB", batch, words, style=style
-        )
+        table.add_row(foreign(one.recipe), _megabytes(one.disk, 1), _megabytes(one.peak, 0), batch, words, style=style)
     return table

@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "eval" / "baselines", help="folder (default: %(default)s)")
     parser.add_argument("--child", choices=("whole", "checkpointed"), help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
+    if args.steps < 2:
+        parser.error("--steps must be 2 or more: the first is not timed")
     if args.child:
         print(json.dumps(_measured(args)))
         return 0
@@ -81,7 +83,7 @@ def _measured(args: argparse.Namespace) -> dict[str, Any]:
     from fastwhisper_compress.checkpoint.dims import modules
     from fastwhisper_compress.checkpoint.open import open_checkpoint
     from fastwhisper_compress.emit.precision import Plan
-    from fastwhisper_compress.evaluation.memory_probe import peak_resident_bytes
+    from fastwhisper_compress.evaluation.memory_probe import peak_resident_bytes, resident_bytes
     from fastwhisper_compress.evaluation.suite import load_suite
     from fastwhisper_compress.pipeline.train_processes import Job, train_together
     from fastwhisper_compress.recipe.learning import Distill
@@ -104,7 +106,7 @@ def _measured(args: argparse.Namespace) -> dict[str, Any]:
     lessons = [Lesson(str(one.audio), len(read_audio(one.audio)), _PROMPT, text) for one in clips]
     trained = tuple(module.path for module in modules(checkpoint.dims) if settings.takes(module))
     torch.zeros(1).sum()
-    before = peak_resident_bytes()
+    before = resident_bytes()
     with tempfile.TemporaryDirectory() as folder:
         job = Job(settings, trained, checkpoint, checkpoint, Plan(), lessons, 0, Path(folder))
         train_together(job, 1, lambda _point, _steps: None)

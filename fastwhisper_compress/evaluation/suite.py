@@ -14,6 +14,7 @@ from fastwhisper_compress.errors import SuiteError, UsageError
 from fastwhisper_compress.evaluation.hub_dataset import HubDataset, fetch
 from fastwhisper_compress.evaluation.intact import audio_digest
 from fastwhisper_compress.evaluation.manifest import Utterance, language_code, read_manifest
+from fastwhisper_compress.recipe.yaml12 import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Suite", "Utterance", "list_suites", "load_suite"]
 
 # key -> (required, type)
-_MOST_BYTES = 16_384  # of a suite file, as of a recipe
 _COMMON: dict[str, tuple[bool, type]] = {
     "version": (True, int),
     "name": (True, str),
@@ -181,10 +181,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
     try:
         with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-        if len(data) > _MOST_BYTES:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
             raise SuiteError(
-                f"has more than {_MOST_BYTES:,} bytes: no suite file needs as many",
+                f"the file is larger than {MAX_BYTES // 1024} KiB",
                 place=str(path),
                 remedy="put the clips into a manifest (.jsonl), and name that",
             )

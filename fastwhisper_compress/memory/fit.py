@@ -16,8 +16,8 @@ from fastwhisper_compress.memory.runtime import CPU, PLAIN, Running
 from fastwhisper_compress.memory.weights import weigh
 from fastwhisper_compress.memory.working_set import Workload
 from fastwhisper_compress.recipe.catalog import list_recipes
-from fastwhisper_compress.recipe.loader import load_recipe
-from fastwhisper_compress.recipe.schema import Recipe
+from fastwhisper_compress.recipe.loader import LoadedRecipe, load_recipe
+from fastwhisper_compress.recipe.schema import Recipe, Smooth
 
 MOST_CLIPS = 1024  # a batch beyond this is asked of nobody
 
@@ -28,16 +28,16 @@ class Option:
 
     Attributes:
         recipe: Its name.
-        disk: Bytes of its weight file.
-        peak: Bytes that it needs at the workload's batch.
+        disk: Bytes of its weight file; None where it does not fit the model.
+        peak: Bytes that it needs at the workload's batch; likewise.
         largest_batch: Most clips at once that fit, 0 where not one does.
-        impossible: Why it cannot run on the device at all; None where it can.
-        changes_network: Whether it changes weights or cuts parts out before it stores them in fewer bits.
+        impossible: Why it cannot run on the device at all, or with the model; None where it can.
+        changes_network: Whether it trains weights or cuts parts out, besides storing them in fewer bits.
     """
 
     recipe: str
-    disk: int
-    peak: int
+    disk: int | None
+    peak: int | None
     largest_batch: int
     impossible: str | None
     changes_network: bool
@@ -85,39 +85,39 @@ def most_that(fits: Callable[[int], bool], most: int) -> int:
 def shipped_options(dims: Dims, work: Workload, device: Device, running: Running = PLAIN) -> list[Option]:
     """Try every shipped recipe on a model and a device, smallest first; those that cannot run there come last."""
     found = []
-    for name, recipe, layout in _shipped(device.kind, dims):
+    for name, loaded in _shipped(device.kind):
+        changes = _changes_network(loaded.recipe)
+        try:
+            layout = lay_out(loaded, dims)
+        except RecipeError as error:
+            found.append(Option(name, None, None, 0, error.message, changes))
+            continue
         need = estimate(layout, work, running)
         impossible = why_not(layout)
         batch = 0 if impossible else largest_batch(layout, work, device, running)
-        changes = any(one.stage == "weights" for one in recipe.active)
         found.append(Option(name, need.disk, needed_bytes(need, device), batch, impossible, changes))
-    return sorted(found, key=lambda one: (one.impossible is not None, one.peak, one.disk))
+    return sorted(found, key=lambda one: (one.impossible is not None, one.peak or 0, one.disk or 0))
 
 
 def recipes_for(dims: Dims, work: Workload, provider: Kind) -> dict[str, int]:
-    """Return every shipped recipe that a provider can run, and what it needs in bytes."""
+    """Return every shipped recipe that a provider can run and that keeps the network, and what it needs in bytes."""
     found = {}
-    for name, _, layout in _shipped(provider, dims):
-        if why_not(layout) is None:
+    for name, loaded in _shipped(provider):
+        if not _changes_network(loaded.recipe) and why_not(layout := lay_out(loaded, dims)) is None:
             found[name] = estimate(layout, work).peak
     return found
 
 
-def _shipped(provider: Kind, dims: Dims) -> Iterator[tuple[str, Recipe, Layout]]:
-    """Yield the shipped recipes for a provider, and how they lay out a model.
-
-    Left out are presets, which are others with a model and a device, and what means nothing for the model: a decoder of one
-    layer cannot be halved.
-    """
+def _shipped(provider: Kind) -> Iterator[tuple[str, LoadedRecipe]]:
+    """Yield the shipped recipes for a provider, without the presets: those are others, with a model and a device."""
     for name in list_recipes():
         loaded = load_recipe(name, (f"provider={provider}",))
-        if loaded.recipe.device is not None:
-            continue
-        try:
-            layout = lay_out(loaded, dims)
-        except RecipeError:
-            continue
-        yield name, loaded.recipe, layout
+        if loaded.recipe.device is None:
+            yield name, loaded
+
+
+def _changes_network(recipe: Recipe) -> bool:
+    return any(one.stage == "weights" and not isinstance(one, Smooth) for one in recipe.active)
 
 
 def why_not(layout: Layout) -> str | None:

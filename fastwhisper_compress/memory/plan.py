@@ -247,13 +247,17 @@ def _answer(recipe: str, work: Workload, largest: int, options: Sequence[Option]
     if needed <= budget:
         return f"fits: {recipe} {has}; the largest batch is {most}"
     # The least compressed that fits as asked, those first that keep the network; failing that, whatever fits most clips.
-    whole = [one for one in options if one.largest_batch >= work.batch]
+    whole = [
+        (not one.changes_network, one.peak, one.recipe)
+        for one in options
+        if one.largest_batch >= work.batch and one.peak
+    ]
     if whole:
-        best = max(whole, key=lambda one: (not one.changes_network, one.peak))
-        return f"does not fit: {recipe} {has}; fits with {best.recipe} at batch {work.batch} ({_gb(best.peak)})"
+        _, peak, best = max(whole)
+        return f"does not fit: {recipe} {has}; fits with {best} at batch {work.batch} ({_gb(peak)})"
     if largest:
         return f"does not fit: {recipe} {has}; fits at batch {largest}"
-    part = max(options, key=lambda one: one.largest_batch, default=None)
+    part = max(options, key=lambda one: (one.largest_batch, not one.changes_network), default=None)
     if part is not None and part.largest_batch:
         return f"does not fit: {recipe} {has}; fits with {part.recipe} at batch {part.largest_batch}"
     return f"does not fit: {recipe} {has}, and no shipped recipe fits even at batch 1"

@@ -32,6 +32,7 @@ def with_advice(error: OutOfMemoryError, artifact: Path) -> OutOfMemoryError:
 
 def _advice(artifact: Path) -> tuple[str, str, str]:
     """Say what one clip needs in all, what is there, and what to do."""
+    from fastwhisper_compress.checkpoint.dims import Dims
     from fastwhisper_compress.evaluation.memory_probe import resident_bytes
     from fastwhisper_compress.memory.estimate import estimate
     from fastwhisper_compress.memory.fit import recipes_for
@@ -47,7 +48,8 @@ def _advice(artifact: Path) -> tuple[str, str, str]:
         free = next((gpu.free_bytes for gpu in read_gpus(open_nvml())), 0)
     else:
         free = available_bytes() + resident_bytes()  # what this process holds will be free when it has ended
-    options = recipes_for(layout.dims, work, layout.plan.provider)
+    whole = Dims(**manifest["model"]["dims"])  # of the checkpoint: the artifact may have fewer layers
+    options = recipes_for(whole, work, layout.plan.provider)
     smaller = sorted(((peak, name) for name, peak in options.items() if peak < 0.95 * needed), reverse=True)
     # The least compressed that fits; where none seems to, as when addresses are what is scarce, the smallest.
     best = next((one for one in smaller if one[0] <= free), smaller[-1] if smaller else None)

@@ -112,7 +112,7 @@ def train_together(job: Job, processes: int, progress: Progress) -> None:
 def _train(job: Job, processes: int, progress: Progress) -> None:
     from fastwhisper_compress.training.trainer import Trainer
 
-    return_large_blocks()  # activations of a step are many and of many sizes: the holes between them would be a fifth
+    return_large_blocks()  # activations of a step are many and of many sizes, and would leave holes between them
     dims = job.student.dims
 
     def features(samples: Any) -> Any:

@@ -24,14 +24,14 @@ def layer_of(path: str) -> tuple[str, int] | None:
     return None if found is None else (found[1], int(found[2]))
 
 
-def depths(modules: Sequence[ModuleLike]) -> dict[str, int]:
+def counted(modules: Sequence[ModuleLike]) -> dict[str, int]:
     """Count the layers of each side."""
     found = {layer for one in modules if (layer := layer_of(one.path))}
     return {side: sum(layer[0] == side for layer in found) for side in ("encoder", "decoder")}
 
 
 def spread(count: int) -> tuple[int, ...]:
-    """Return half of so many layers, the first and the last among them, and the others as far from each other as can be."""
+    """Return half of so many layers, as far apart as can be: of four or more, the first and the last among them."""
     left = max(1, count // 2)
     return tuple(round(one * (count - 1) / max(1, left - 1)) for one in range(left))
 

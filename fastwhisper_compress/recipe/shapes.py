@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from fastwhisper_compress.recipe.base import BasePass, Misfit, ModuleLike, TargetedPass
-from fastwhisper_compress.recipe.layers import depths, renumbered, spread
+from fastwhisper_compress.recipe.layers import counted, renumbered, spread
 
 
 class Prune(TargetedPass):
@@ -94,6 +94,9 @@ LayerNumber = Annotated[int, Field(ge=0)]
 Layers = Annotated[list[LayerNumber], Field(min_length=1, max_length=256), AfterValidator(_ascending)]
 
 
+_LEAST_TO_HALVE = 4
+
+
 class DropLayers(BasePass):
     """Keep only some layers, as distil-whisper does of the decoder; later passes know them by their new numbers."""
 
@@ -109,8 +112,8 @@ class DropLayers(BasePass):
     )
     halve: Literal["encoder", "decoder"] | None = Field(
         default=None,
-        description="Keep half of this side's layers, as far apart as can be, the first and the last among them; instead "
-        "of naming numbers, which differ from model to model.",
+        description="Keep half of this side's layers, of which there must be four at least: the first, the last and others as "
+        "far apart as can be. Instead of naming numbers, which differ from model to model.",
     )
 
     def kept(self, depths: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
@@ -123,7 +126,7 @@ class DropLayers(BasePass):
 
     def acts_on(self, modules: Sequence[ModuleLike]) -> list[ModuleLike]:
         """It acts on what it drops."""
-        kept = self.kept(depths(modules))
+        kept = self.kept(counted(modules))
         return [one for one in modules if self.takes(one) and renumbered(one.path, kept) is None]
 
     @model_validator(mode="after")
@@ -135,7 +138,10 @@ class DropLayers(BasePass):
     def misfits(self, modules: Sequence[ModuleLike]) -> list[Misfit]:
         """Return the layers that the model does not have, or that nothing would be dropped."""
         found = []
-        there = depths(modules)
+        there = counted(modules)
+        if self.halve is not None and there[self.halve] < _LEAST_TO_HALVE:
+            message = f"the {self.halve} has {there[self.halve]} layers, too few to leave the first, the last and no more than half"
+            return [Misfit(("halve",), message, f"name the layers to keep in {self.halve}_keep, or remove the pass")]
         for side, numbers in self.kept(there).items():
             count = there[side]
             for entry, number in enumerate(numbers):
@@ -150,7 +156,7 @@ class DropLayers(BasePass):
 
     def leaves(self, modules: Sequence[ModuleLike]) -> Sequence[ModuleLike]:
         """Return the modules that are left, under their new numbers."""
-        kept = self.kept(depths(modules))
+        kept = self.kept(counted(modules))
         paths = [(renumbered(one.path, kept), one.kind) for one in modules]
         return [_Left(path, kind) for path, kind in paths if path is not None]
 

@@ -6,8 +6,7 @@ import ctypes
 import math
 import mmap
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +29,6 @@ def untouched_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
 
 _M_MMAP_THRESHOLD = -3  # glibc's malloc.h
 _LARGE_BYTES = 1 << 20
-_LARGEST_BYTES = 1 << 25  # as far as glibc raises the limit by itself (DEFAULT_MMAP_THRESHOLD_MAX)
 
 
 def return_large_blocks() -> None:
@@ -39,27 +37,10 @@ def return_large_blocks() -> None:
     By itself glibc raises that limit to the largest block it has seen freed, and then keeps activations in a heap full
     of holes. Holds for the whole process, which costs it page faults. Does nothing where the allocator has no such call.
     """
-    _return_from(_LARGE_BYTES)
-
-
-@contextmanager
-def large_blocks_returned() -> Iterator[None]:
-    """Do so for a while: where weights are unpacked one after the other, holes between them would add to the peak.
-
-    Afterwards the limit is where glibc would have put it by itself after blocks as large as weights.
-    """
-    _return_from(_LARGE_BYTES)
-    try:
-        yield
-    finally:
-        _return_from(_LARGEST_BYTES)
-
-
-def _return_from(n_bytes: int) -> None:
     if sys.platform == "linux":
         tune = getattr(ctypes.CDLL(None), "mallopt", None)
         if tune is not None:
-            tune(_M_MMAP_THRESHOLD, n_bytes)
+            tune(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def release_free_memory() -> None:

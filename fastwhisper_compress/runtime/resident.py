@@ -7,7 +7,7 @@ closes each before the other opens. ``layers`` keeps both open over weights of w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,7 +18,7 @@ from fastwhisper_compress.runtime.encoder import Encoder, OnnxRuntimeEncoder, Ru
 from fastwhisper_compress.runtime.graph_file import check_graph
 from fastwhisper_compress.runtime.hypothesis import Hypothesis
 from fastwhisper_compress.runtime.layered import LayeredSession, WeightMap
-from fastwhisper_compress.runtime.memory import large_blocks_returned, release_free_memory, return_large_blocks
+from fastwhisper_compress.runtime.memory import release_free_memory, return_large_blocks
 from fastwhisper_compress.runtime.openvino_encoder import OpenVinoEncoder
 from fastwhisper_compress.runtime.phases import OnPhase, ignore_phase
 from fastwhisper_compress.runtime.session import open_session
@@ -108,13 +108,12 @@ def _graphs(manifest: Manifest, threads: int | None, backend: str, offload: Offl
     def open_decoder() -> ort.InferenceSession:
         return open_session(graphs["decoder"], provider, threads, lean=lean, prepack=prepack)
 
-    with nullcontext() if lean else large_blocks_returned():
-        log_mel = open_session(graphs["log_mel"], "cpu", threads, lean=lean)
-        encoder: Encoder = open_encoder()
-        if lean:  # it was opened only to find out now whether it can be
-            encoder = PhasedEncoder(open_encoder, encoder.outputs)
-        release_free_memory()  # what unpacking the encoder's weights took, before the decoder's are
-        session = open_decoder()
+    log_mel = open_session(graphs["log_mel"], "cpu", threads, lean=lean)
+    encoder: Encoder = open_encoder()
+    if lean:  # it was opened only to find out now whether it can be
+        encoder = PhasedEncoder(open_encoder, encoder.outputs)
+    release_free_memory()  # what unpacking the encoder's weights took, before the decoder's are
+    session = open_decoder()
     decoder = PhasedDecoder(open_decoder, manifest.decoding) if lean else Decoder(session, manifest.decoding)
     return Models(log_mel, encoder, decoder, *ports(session))
 

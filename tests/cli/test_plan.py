@@ -48,8 +48,29 @@ def test_what_does_not_fit_is_told_what_would(cli):
     found = planned(cli, "large-v3", "--device", "T4", "--batch", 16)
     assert not found["fits"]
     assert "fits with fp16 at batch 16" in found["answer"]
+    medium = planned(cli, "medium", "--device", "raspberry-pi-5-4")
+    assert not medium["fits"]
+    keep, change = (
+        {
+            one["recipe"]: one["peak"]
+            for one in medium["options"]
+            if one["changes_network"] is kind and one["largest_batch"]
+        }
+        for kind in (False, True)
+    )
+    best = max(keep, key=keep.get)
+    assert f"fits with {best} " in medium["answer"]
+    assert max(change.values()) > keep[best]  # which cuts parts out, so it is not what is named
     nothing = planned(cli, "large-v3", "--device", "raspberry-pi-5-4", "--batch", 64)
     assert "does not fit" in nothing["answer"]
+
+
+def test_a_recipe_that_does_not_fit_the_model_says_why(cli):
+    options = {
+        one["recipe"]: one for one in planned(cli, "distil-whisper/distil-large-v3", "--device", "a10")["options"]
+    }
+    assert "the decoder has 2 layers" in options["distil_half_decoder"]["impossible"]
+    assert "too few" in cli("plan", "distil-whisper/distil-large-v3", "--device", "a10").out
 
 
 def test_the_largest_batch_is_the_last_that_fits(cli):

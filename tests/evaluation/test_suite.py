@@ -175,7 +175,7 @@ def test_a_suite_file_names_language_licence_and_origin(yaml_suite):
         ("manifest: data", "repo: data", 8, "unknown key 'repo'"),
         (YAML, "- a\n- b\n", None, "not a mapping"),
         (YAML, "", None, "not a mapping"),
-        (YAML, f"{YAML}# {'x' * 16_384}", None, "more than 16,384 bytes"),
+        (YAML, f"{YAML}# {'x' * 16_384}", None, "larger than 16 KiB"),
         (YAML, "[" * 16_000, None, "cannot be read"),
     ],
 )

@@ -50,7 +50,7 @@ def uncalibrated(passes: list[BasePass]) -> list[BasePass]:
 def test_weights_are_those_of_the_artifact_to_the_byte(recipe, fuse, tmp_path):
     loaded = load_recipe(recipe, ("provider=cpu",))
     checkpoint = small_checkpoint(
-        d_model=256, decoder_layers=2, encoder_heads=4, decoder_heads=4, encoder_ffn=384, decoder_ffn=384
+        d_model=256, decoder_layers=4, encoder_heads=4, decoder_heads=4, encoder_ffn=384, decoder_ffn=384
     )
     passes = uncalibrated(loaded.recipe.active)
     pairs = zip(loaded.recipe.active, check_against(loaded, modules(checkpoint.dims)), strict=True)
