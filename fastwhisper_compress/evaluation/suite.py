@@ -14,12 +14,13 @@ from fastwhisper_compress.errors import SuiteError, UsageError
 from fastwhisper_compress.evaluation.hub_dataset import HubDataset, fetch
 from fastwhisper_compress.evaluation.intact import audio_digest
 from fastwhisper_compress.evaluation.manifest import Utterance, language_code, read_manifest
-from fastwhisper_compress.recipe.yaml12 import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["Suite", "Utterance", "list_suites", "load_suite"]
+
+MAX_BYTES = 16 * 1024
 
 # key -> (required, type)
 _COMMON: dict[str, tuple[bool, type]] = {
