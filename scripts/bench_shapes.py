@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         row["rounds"] = times[row["name"]]
     header = {
         "model": args.model,
-        "calibration": args.calibration,
+        "calibration": Path(args.calibration).stem,  # a name, not a place on this machine
         "clips": args.clips,
         "cpu": cpu_name(),
         "threads": args.threads,

@@ -91,9 +91,8 @@ def _measured(args: argparse.Namespace) -> dict[str, Any]:
     from fastwhisper_compress.training.lessons import Lesson
     from fastwhisper_compress.training.log import read_log
 
-    importlib.import_module(
-        "fastwhisper_compress.training.trainer"
-    )  # and all that it needs, before memory is looked at
+    # And all that it needs, before memory is looked at.
+    importlib.import_module("fastwhisper_compress.training.trainer")
     checkpoint = open_checkpoint(args.model, offline=True)
     settings = Distill(
         steps=args.steps,
